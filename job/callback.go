@@ -1,0 +1,186 @@
+package job
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// Target is where the callbacks of a job go, as chosen at intake: an endpoint
+// of the app by name, or a URL sent with the call.
+type Target struct {
+	Endpoint string // exactly one of Endpoint and URL is set
+	URL      string
+	Source   Source
+	// Events that the caller asked for; empty: those of endpoint or operation.
+	Events []Event
+	// State is the caller's own, echoed unchanged in every callback.
+	State string
+}
+
+// Source says which rule chose a callback's URL.
+type Source string
+
+// The sources, in the order in which they are tried.
+const (
+	SourceRequest           Source = "request"            // callbackURL, X-Callback-Url, or an expression
+	SourceEndpoint          Source = "endpoint"           // ?callback=NAME
+	SourceOperationEndpoint Source = "operation_endpoint" // the app's default for this operation
+	SourceDefaultEndpoint   Source = "default_endpoint"   // the app's default
+	SourceOperation         Source = "operation"          // the operation's own default URL
+)
+
+// Event is what a callback tells of.
+type Event string
+
+// The terminal events; their words are those of the states.
+const (
+	EventSucceeded Event = "succeeded"
+	EventFailed    Event = "failed"
+	EventCanceled  Event = "canceled"
+	EventExpired   Event = "expired"
+)
+
+// Events lists every event that a callback can tell of.
+var Events = []Event{EventSucceeded, EventFailed, EventCanceled, EventExpired}
+
+// Event is the event of a terminal state.
+func (s State) Event() Event { return Event(s.String()) }
+
+// Callback is one message owed to one URL about one job. App to CreatedAt are
+// frozen when its event is committed.
+type Callback struct {
+	ID        ID
+	JobID     ID
+	App       string
+	Operation string
+	Event     Event
+	Endpoint  string // read at each attempt; empty: URL
+	URL       string
+	Method    string
+	Echo      string // the caller's state
+	CreatedAt time.Time
+	GiveUpAt  time.Time
+
+	State       CallbackState
+	Attempts    int // attempts started
+	Interrupted int // of these, cut off by a crash
+	DueAt       time.Time
+	SettledAt   time.Time
+	Waiting     string // why it is pending and not being sent: "backoff", or empty
+	LastStatus  int    // of the last attempt's answer, 0 for none
+	LastError   string // the last attempt's error class, empty for none
+	Rescued     bool   // claimed again after a crash: the next start is awaited
+}
+
+// Lane names the flow control that the callback belongs to: of an endpoint, or
+// of the origin of a URL sent with a call; always within one app.
+func (c *Callback) Lane() string {
+	if c.Endpoint != "" {
+		return c.App + " " + c.Endpoint
+	}
+	return c.App + " " + Origin(c.URL)
+}
+
+// Origin cuts a valid absolute URL down to scheme, host and port: all that may
+// stand in a log or an error. It returns "" for what has no authority.
+func Origin(url string) string {
+	i := strings.Index(url, "://")
+	if i < 0 {
+		return ""
+	}
+	rest := url[i+3:]
+	if j := strings.IndexAny(rest, "/?#\\"); j >= 0 {
+		rest = rest[:j]
+	}
+	if j := strings.LastIndexByte(rest, '@'); j >= 0 {
+		rest = rest[j+1:]
+	}
+	return strings.ToLower(url[:i+3] + rest)
+}
+
+// CallbackState is where a callback stands.
+type CallbackState uint8
+
+// The states of a callback; all but Pending are terminal until a resend.
+const (
+	Pending CallbackState = iota + 1
+	Delivered
+	Dead
+	Discarded
+)
+
+var callbackStateNames = [...]string{Pending: "pending", Delivered: "delivered", Dead: "dead", Discarded: "discarded"}
+
+// String is the state's word, as in the API; empty for an unknown one.
+func (s CallbackState) String() string {
+	if int(s) < len(callbackStateNames) {
+		return callbackStateNames[s]
+	}
+	return ""
+}
+
+// ParseCallbackState reads a callback state's word.
+func ParseCallbackState(word string) (CallbackState, bool) {
+	i := slices.Index(callbackStateNames[:], word)
+	return CallbackState(max(i, 0)), i > 0
+}
+
+// Attempt is the record of one HTTP exchange for a callback.
+type Attempt struct {
+	N         int // 1 for the first
+	StartedAt time.Time
+	// How long each part took; zero where it was not needed (a reused
+	// connection has no DNS, Connect and TLS) or not reached.
+	DNS, Connect, TLS, FirstByte, Total time.Duration
+	Address                             string // the receiver's address and port
+	Status                              int    // 0: no answer
+	ContentType                         string // of the answer
+	Body                                []byte // the answer's, up to 16 KiB
+	Truncated                           bool   // the answer was longer or was cut off
+	// Error is empty for a 2xx answer, else a class from the closed list in
+	// docs/callback.md.
+	Error string
+}
+
+// Endpoint is a callback URL that an app registered.
+type Endpoint struct {
+	App         string
+	Name        string
+	URL         string
+	Default     bool     // the app's default, for Operations or for all
+	Operations  []string // the operations that a default is for; empty: all
+	Events      []Event  // empty: those of the operation
+	Method      string   // empty: that of the operation
+	Headers     map[string]string
+	Concurrency int // callbacks in flight at once; 0: the default
+	Disabled    bool
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
+	Secrets     Secrets
+	// Authorization is the sealed value of an Authorization among the headers.
+	Authorization []byte
+}
+
+// Secrets are the sealed signing secrets of an endpoint or of an app. Previous
+// signs too until PreviousUntil, so that receivers can change over.
+type Secrets struct {
+	Current       []byte
+	Previous      []byte
+	PreviousUntil time.Time
+}
+
+// App is a client of the API. Its name is its identity.
+type App struct {
+	Name      string
+	CreatedAt time.Time
+	Secrets   Secrets // for URLs sent with a call
+}
+
+// Key is an API key of an app; the key itself is never stored.
+type Key struct {
+	Hash      [32]byte // SHA-256 of the key
+	App       string
+	Hint      string // the key's first characters, to tell it from others
+	CreatedAt time.Time
+}

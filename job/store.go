@@ -1,0 +1,265 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Errors that a store returns, wrapped or not. Everything else is internal.
+var (
+	// ErrNotFound: there is no such thing, or it belongs to another app.
+	ErrNotFound = errors.New("not found")
+	// ErrTerminal: the job or callback has already come to its end.
+	ErrTerminal = errors.New("already in a terminal state")
+	// ErrExists: the name is taken.
+	ErrExists = errors.New("already exists")
+	// ErrUnavailable: the store can take nothing now (overload, full disk, gone
+	// database); nothing was written, and a repeat later may succeed.
+	ErrUnavailable = errors.New("store unavailable")
+)
+
+// Store keeps everything durable. A method that writes MUST return nil only
+// after the write is synced to disk (or committed by the database), and MUST
+// apply all of it or nothing. Methods are safe for concurrent use.
+type Store interface {
+	Intake
+	Runs
+	Deliveries
+	Reader
+	Apps
+	Endpoints
+	Janitor
+	// Committed sets the function that hears of every change, after its commit,
+	// in the order of the commits. It MUST be called before the first write; the
+	// function must not block.
+	Committed(func(Change))
+	// Ready returns nil where the store can take a write, else why not.
+	Ready(context.Context) error
+	// Close ends all work and releases the store.
+	Close() error
+}
+
+// Change is what one commit changed. Values in it are shared: read only.
+type Change struct {
+	Kind ChangeKind
+	// Job is set for the kinds of a job. Of a claimed new job it is whole; of
+	// others ID, App, Operation, State and the times are.
+	Job *Job
+	// Callback is set for the kinds of a callback.
+	Callback *Callback
+	// Claimed says that fresh work was born claimed: the slot reserved for it is
+	// the claim, and it never comes out of a claim query. For CallbackOwed and
+	// claimed, Job is the whole job, as at its end.
+	Claimed bool
+	App     string // AppChanged, EndpointChanged
+	Name    string // EndpointChanged: the endpoint's name
+}
+
+// ChangeKind says what a Change is about.
+type ChangeKind uint8
+
+// The kinds of change.
+const (
+	JobAccepted     ChangeKind = iota + 1
+	JobStarted                 // a run began
+	JobRetried                 // a run failed, and another is due
+	JobFinished                // terminal
+	CallbackOwed               // a callback was committed; or it is due again by a resend
+	CallbackTried              // an attempt ended, another is due
+	CallbackSettled            // delivered, dead or discarded
+	AppChanged                 // an app, or a key or secret of it
+	EndpointChanged
+)
+
+// Intake takes jobs in.
+type Intake interface {
+	// NewID makes an id for a job or a callback of this store.
+	NewID(now time.Time) ID
+	// Accept stores a job. With a key that the app used for the same operation
+	// before, it stores nothing and returns the first call's job and fingerprint.
+	Accept(context.Context, Acceptance) (Receipt, error)
+}
+
+// Acceptance is a job to store.
+type Acceptance struct {
+	Job *Job
+	// Claimed: a slot is reserved for it, and its run begins at the commit's
+	// announcement. Else it waits its turn on disk.
+	Claimed bool
+	// Key is the caller's Idempotency-Key, empty for none, and Fingerprint the
+	// digest of what the request says.
+	Key         string
+	Fingerprint [32]byte
+}
+
+// Receipt is the outcome of an Acceptance.
+type Receipt struct {
+	ID          ID
+	Repeated    bool     // an earlier call with the same key was found
+	Fingerprint [32]byte // of that earlier call
+}
+
+// Runs is what the executor needs.
+type Runs interface {
+	// ClaimRuns claims up to limit due jobs of an operation, earliest first. next
+	// is when the next one after them is due, zero for none. A claim lasts until
+	// FinishRun, or until the store is opened again after a crash.
+	ClaimRuns(ctx context.Context, operation string, now time.Time, limit int) (jobs []*Job, next time.Time, err error)
+	// StartRun stores that run n has begun, so that after a crash it counts as
+	// interrupted. Where await is false it returns at once, and the start is
+	// written with one of the next commits, or not at all if the run ends first.
+	StartRun(ctx context.Context, id ID, n int, at time.Time, await bool) error
+	// FinishRun stores the end of a run, or of the whole job, and the callbacks
+	// that are owed for it. It MUST do all in one transaction: a crash between
+	// them would lose the callback. The first terminal state wins: later ones
+	// return ErrTerminal and change nothing.
+	FinishRun(context.Context, Finish) error
+	// DueRuns lists the operations that have unclaimed jobs, and when their
+	// first is due. It is for the start.
+	DueRuns(context.Context) ([]Due, error)
+}
+
+// Due says when a group of work has its first unclaimed member due.
+type Due struct {
+	Group string // an operation, or a lane
+	At    time.Time
+}
+
+// Finish is the end of a run: the job's next state and what goes with it.
+type Finish struct {
+	Job   *Job  // its ID, App and Operation count, and what Callbacks refer to
+	State State // terminal, or Accepted: run again at DueAt
+	DueAt time.Time
+	At    time.Time
+	// Run is the attempt that ended, nil where none had begun (a cancellation, a
+	// job that expired while it waited, a run handed back at shutdown).
+	Run       *Run
+	Result    *Result
+	Error     *Error
+	Callbacks []OwedCallback
+}
+
+// OwedCallback is a callback to store as pending.
+type OwedCallback struct {
+	Callback *Callback
+	Claimed  bool // a slot in its lane is reserved; else it is due at once
+}
+
+// Deliveries is what the callback sender needs.
+type Deliveries interface {
+	// ClaimCallbacks claims up to limit due callbacks of a lane, earliest first,
+	// each with its whole job. next is as in ClaimRuns.
+	ClaimCallbacks(ctx context.Context, lane string, now time.Time, limit int) (due []Delivery, next time.Time, err error)
+	// StartAttempt is to an attempt what StartRun is to a run.
+	StartAttempt(ctx context.Context, id ID, n int, at time.Time, await bool) error
+	// SettleAttempt stores the end of an attempt and the callback's next state.
+	SettleAttempt(context.Context, Settlement) error
+	// Resend makes a callback that is delivered, dead or discarded pending again,
+	// due at now, for another round of attempts until giveUp. A pending one is
+	// only made due at now.
+	Resend(ctx context.Context, app string, id ID, now, giveUp time.Time) (*Callback, error)
+	// DueCallbacks lists the lanes that have unclaimed callbacks. It is for the start.
+	DueCallbacks(context.Context) ([]Due, error)
+}
+
+// Delivery is a callback together with the job that it tells of.
+type Delivery struct {
+	Callback *Callback
+	Job      *Job
+}
+
+// Settlement is the end of an attempt.
+type Settlement struct {
+	Callback *Callback // as claimed
+	// Attempt is nil where none was made: the callback is put back as it was.
+	Attempt *Attempt
+	State   CallbackState // Pending: again at DueAt
+	DueAt   time.Time
+	Waiting string
+	At      time.Time
+}
+
+// Reader reads. It never holds a writer.
+type Reader interface {
+	// Job returns a job of an app, with request head and result head but
+	// without inline bodies.
+	Job(ctx context.Context, app string, id ID) (*Job, error)
+	// WholeJob returns a job with its bodies. app "" stands for any.
+	WholeJob(ctx context.Context, app string, id ID) (*Job, error)
+	Jobs(context.Context, JobFilter) ([]*Job, error)
+	// RunsOf returns the finished runs of a job, oldest first.
+	RunsOf(ctx context.Context, id ID) ([]Run, error)
+	Callback(ctx context.Context, app string, id ID) (*Callback, error)
+	Callbacks(context.Context, CallbackFilter) ([]*Callback, error)
+	// Attempts returns the attempts of a callback, oldest first.
+	Attempts(ctx context.Context, id ID) ([]Attempt, error)
+	// Backlog counts what is unfinished.
+	Backlog(context.Context) (Backlog, error)
+}
+
+// JobFilter selects jobs, newest first. Zero fields select all.
+type JobFilter struct {
+	App       string
+	Operation string
+	State     State
+	Before    ID  // older than this one
+	Limit     int // at most so many
+}
+
+// CallbackFilter selects callbacks, newest first. Zero fields select all.
+type CallbackFilter struct {
+	App      string
+	JobID    ID
+	Endpoint string
+	State    CallbackState
+	Before   ID
+	Limit    int
+}
+
+// Backlog is what is unfinished: how many, and since when the oldest waits
+// (zero for none).
+type Backlog struct {
+	Jobs           int64
+	Callbacks      int64
+	OldestJob      time.Time
+	OldestCallback time.Time
+}
+
+// Apps keeps the clients of the API and the settings of the gateway itself.
+type Apps interface {
+	// CreateApp stores an app with its first key. ErrExists where the name is taken.
+	CreateApp(context.Context, App, Key) error
+	App(ctx context.Context, name string) (App, error)
+	ListApps(context.Context) ([]App, error)
+	// AppOfKey finds the app of a key by the key's hash.
+	AppOfKey(ctx context.Context, hash [32]byte) (App, error)
+	SetAppSecrets(ctx context.Context, app string, s Secrets) error
+	// Setting and SetSetting keep small values of the gateway's own, such as the
+	// admin key's hash. A missing one is ErrNotFound.
+	Setting(ctx context.Context, name string) ([]byte, error)
+	SetSetting(ctx context.Context, name string, value []byte) error
+}
+
+// Endpoints keeps the callback URLs that apps registered.
+type Endpoints interface {
+	// CreateEndpoint stores a new endpoint; ErrExists where the name is taken.
+	// One that is a default takes the place of the default for the same
+	// operations.
+	CreateEndpoint(context.Context, Endpoint) error
+	UpdateEndpoint(context.Context, Endpoint) error
+	DeleteEndpoint(ctx context.Context, app, name string) error
+	Endpoint(ctx context.Context, app, name string) (Endpoint, error)
+	ListEndpoints(ctx context.Context, app string) ([]Endpoint, error)
+}
+
+// Janitor removes what nobody needs any more.
+type Janitor interface {
+	// Purge deletes up to limit jobs that were, with all their callbacks, at their
+	// end before the given time, and idempotency keys older than keysBefore. It
+	// returns how many jobs, and the references of their stored bodies; these may
+	// be unlinked, since the deletion is synced.
+	Purge(ctx context.Context, before, keysBefore time.Time, limit int) (n int, bodies []string, err error)
+	// KnownBodies tells which of the references some row still names.
+	KnownBodies(ctx context.Context, refs []string) ([]bool, error)
+}
