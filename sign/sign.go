@@ -1,0 +1,222 @@
+// Package sign signs callbacks and verifies them, after Standard Webhooks 1.0:
+// the headers webhook-id, webhook-timestamp and webhook-signature over the bytes
+// "id.timestamp.body".
+//
+// A signature scheme is a file of its own: v1.go (HMAC-SHA256), v1a.go (Ed25519).
+// A new one brings a type that is a verifier, and a signer where it holds the
+// private part, a line in the table that ParseSecret reads, and its published
+// vectors as a test.
+package sign
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The header fields of Standard Webhooks, in the spelling of http.Header.
+const (
+	HeaderID        = "Webhook-Id"
+	HeaderTimestamp = "Webhook-Timestamp"
+	HeaderSignature = "Webhook-Signature"
+)
+
+// Tolerance is how far a webhook-timestamp may lie from the receiver's clock, in
+// either direction.
+const Tolerance = 5 * time.Minute
+
+// maxSignatures bounds the work that a stranger's webhook-signature can cause: each
+// of its members costs a pass over the body. A rotation needs two.
+const maxSignatures = 16
+
+// What Sign and Verify return, wrapped with the particulars; none of them quotes a
+// header, a body or a secret.
+var (
+	// ErrHeader: one of the three headers is missing, repeated or malformed.
+	ErrHeader = errors.New("webhook headers are not usable")
+	// ErrTimestamp: the message is older or newer than Tolerance allows.
+	ErrTimestamp = errors.New("webhook-timestamp is not within 5 minutes of now")
+	// ErrMismatch: the headers are in order, but no signature fits.
+	ErrMismatch = errors.New("no signature in webhook-signature matches")
+	// ErrSecret: the caller's secret cannot be used for this.
+	ErrSecret = errors.New("secret is not usable")
+)
+
+// Message is what a signature covers.
+type Message struct {
+	// ID is the webhook-id, the same for all attempts of one callback: printable
+	// ASCII without space and without ".".
+	ID string
+	// Timestamp is the time of the attempt; the wire has whole seconds.
+	Timestamp time.Time
+	// Body is the request's body as it is sent.
+	Body []byte
+}
+
+// content is a Message in the spelling of the wire.
+type content struct {
+	id, timestamp string
+	body          []byte
+}
+
+// appendPrefix appends what stands before the body in the signed bytes.
+func (c content) appendPrefix(b []byte) []byte {
+	b = append(b, c.id...)
+	b = append(b, '.')
+	b = append(b, c.timestamp...)
+	return append(b, '.')
+}
+
+// verifier is a key that can check the signatures of one scheme. Its methods MUST
+// be safe for concurrent use.
+type verifier interface {
+	// version is the scheme's name in webhook-signature, before the comma.
+	version() string
+	// verify tells whether signature, the text after the comma, is one of c. It
+	// MUST take the same time wherever a wrong signature differs from the right one.
+	verify(c content, signature string) bool
+}
+
+// signer is a key that can sign under one scheme. It MUST be safe for concurrent use.
+type signer interface {
+	// sign returns one member of webhook-signature: version, comma, base64.
+	sign(c content) string
+}
+
+// Sign sets the three headers for m. Several secrets give several signatures, in
+// their order, which is how an old secret stays valid while a new one is rolled out.
+func Sign(header http.Header, m Message, secrets ...Secret) error {
+	if err := checkID(m.ID); err != nil {
+		return fmt.Errorf("sign: %w", err)
+	}
+	seconds := m.Timestamp.Unix()
+	if seconds < 0 {
+		return fmt.Errorf("sign: %w: timestamp is before 1970", ErrHeader)
+	}
+	c := content{id: m.ID, timestamp: strconv.FormatInt(seconds, 10), body: m.Body}
+	signature, err := signAll(c, secrets)
+	if err != nil {
+		return fmt.Errorf("sign: %w", err)
+	}
+	// One array for the three values: this runs once for each attempt of a callback.
+	values := []string{c.id, c.timestamp, signature}
+	header[HeaderID] = values[0:1:1]
+	header[HeaderTimestamp] = values[1:2:2]
+	header[HeaderSignature] = values[2:3:3]
+	return nil
+}
+
+func signAll(c content, secrets []Secret) (string, error) {
+	if len(secrets) == 0 {
+		return "", fmt.Errorf("%w: none given", ErrSecret)
+	}
+	var all string
+	for i, s := range secrets {
+		k := s.key()
+		if k == nil {
+			return "", fmt.Errorf("%w: empty", ErrSecret)
+		}
+		if k.signer == nil {
+			return "", fmt.Errorf("%w: a public key (%s) cannot sign", ErrSecret, prefixPublic)
+		}
+		if i > 0 {
+			all += " "
+		}
+		all += k.signer.sign(c)
+	}
+	return all, nil
+}
+
+// Verify checks the three headers and the body of a received message against the
+// secrets and returns what was signed. It passes if any signature fits any secret;
+// signatures of a scheme that no secret belongs to are skipped. The error is an
+// ErrHeader, ErrTimestamp, ErrMismatch or, for the caller's own mistake, ErrSecret.
+func Verify(header http.Header, body []byte, now time.Time, secrets ...Secret) (Message, error) {
+	if len(secrets) == 0 {
+		return Message{}, fmt.Errorf("verify: %w: none given", ErrSecret)
+	}
+	for _, s := range secrets {
+		if s.IsZero() {
+			return Message{}, fmt.Errorf("verify: %w: empty", ErrSecret)
+		}
+	}
+	c, signatures, err := parseHeader(header)
+	if err != nil {
+		return Message{}, fmt.Errorf("verify: %w", err)
+	}
+	c.body = body
+	timestamp, err := parseTimestamp(c.timestamp, now)
+	if err != nil {
+		return Message{}, fmt.Errorf("verify: %w", err)
+	}
+	if !anyMatches(c, signatures, secrets) {
+		return Message{}, fmt.Errorf("verify: %w: wrong secret, or the body is not the one that was sent", ErrMismatch)
+	}
+	return Message{ID: c.id, Timestamp: timestamp, Body: body}, nil
+}
+
+func anyMatches(c content, signatures []string, secrets []Secret) bool {
+	for _, presented := range signatures {
+		version, signature, _ := strings.Cut(presented, ",")
+		for _, s := range secrets {
+			k := s.key()
+			if k.verifier.version() == version && k.verifier.verify(c, signature) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func parseHeader(header http.Header) (content, []string, error) {
+	var values [3]string
+	for i, name := range [...]string{HeaderID, HeaderTimestamp, HeaderSignature} {
+		all := header.Values(name)
+		if len(all) == 0 || all[0] == "" {
+			return content{}, nil, fmt.Errorf("%w: %s is missing", ErrHeader, strings.ToLower(name))
+		}
+		// Two ids or timestamps are two messages; who picks which one is open.
+		if len(all) > 1 {
+			return content{}, nil, fmt.Errorf("%w: %s is repeated", ErrHeader, strings.ToLower(name))
+		}
+		values[i] = all[0]
+	}
+	if err := checkID(values[0]); err != nil {
+		return content{}, nil, err
+	}
+	signatures := strings.SplitN(values[2], " ", maxSignatures+1)
+	if len(signatures) > maxSignatures {
+		return content{}, nil, fmt.Errorf("%w: more than %d signatures", ErrHeader, maxSignatures)
+	}
+	return content{id: values[0], timestamp: values[1]}, signatures, nil
+}
+
+// checkID refuses "." above all: with it, the same signed bytes could be cut into
+// another id, timestamp and body.
+func checkID(id string) error {
+	if id == "" {
+		return fmt.Errorf("%w: webhook-id is missing", ErrHeader)
+	}
+	for i := range len(id) {
+		if b := id[i]; b <= ' ' || b > '~' || b == '.' {
+			return fmt.Errorf("%w: webhook-id is not printable ASCII without space and dot", ErrHeader)
+		}
+	}
+	return nil
+}
+
+func parseTimestamp(text string, now time.Time) (time.Time, error) {
+	// 63 bits, unsigned: a sign would make a second spelling of the same time.
+	seconds, err := strconv.ParseUint(text, 10, 63)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%w: webhook-timestamp is not a number of seconds", ErrHeader)
+	}
+	age := now.Unix() - int64(seconds)
+	if limit := int64(Tolerance / time.Second); age > limit || age < -limit {
+		return time.Time{}, fmt.Errorf("%w: sent too long ago, or one of the clocks is wrong", ErrTimestamp)
+	}
+	return time.Unix(int64(seconds), 0), nil
+}
