@@ -40,8 +40,8 @@ func Clean() []byte { return mustRead("clean.txt") }
 // EICAR returns the 68 bytes of the EICAR test file, which every scanner takes
 // for a virus where a file begins with them, and which do nothing.
 //
-// They are put together at run time, so that no scanner takes offence at the
-// source or at the program.
+// They are put together at run time, so that no scanner objects to the
+// source or the program.
 func EICAR() []byte {
 	const template = `X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR STANDARD ANTIVIRUS TEST FILE!$H+H*`
 	return []byte(strings.ReplaceAll(template, " ", "-"))
