@@ -125,7 +125,7 @@ func TestSecretNeverPrintsItself(t *testing.T) {
 		}
 		for _, leak := range []string{
 			encoded, fmt.Sprintf("%x", raw[:8]), fmt.Sprintf("%X", raw[:8]), fmt.Sprintf("% x", raw[:8]),
-			strings.Trim(fmt.Sprint(raw[:8]), "[]"), string(raw[:8]), fmt.Sprintf("%x", encoded[:8]),
+			strings.Trim(fmt.Sprintf("%d", raw[:8]), "[]"), string(raw[:8]), fmt.Sprintf("%x", encoded[:8]),
 		} {
 			if strings.Contains(out.String(), leak) {
 				t.Errorf("the output holds the secret, spelled %q", leak)

@@ -1,0 +1,99 @@
+package receiver_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ringback/ringback/receiver"
+)
+
+// handled runs Once and tells whether the handler was called.
+func handled(t *testing.T, d receiver.Deduper, id string) bool {
+	t.Helper()
+	called := false
+	err := d.Once(t.Context(), id, func(context.Context) error { called = true; return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return called
+}
+
+func TestMemoryForgetsAfterTTL(t *testing.T) {
+	t.Parallel()
+	for ttl, d := range map[time.Duration]*receiver.Memory{
+		receiver.DefaultTTL: {},
+		time.Hour:           {TTL: time.Hour},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			if !handled(t, d, "a") {
+				t.Error("first: not called")
+			}
+			<-time.After(ttl - time.Second)
+			if handled(t, d, "a") {
+				t.Errorf("called again before %v", ttl)
+			}
+			<-time.After(time.Second)
+			if !handled(t, d, "a") {
+				t.Errorf("still remembered after %v", ttl)
+			}
+		})
+	}
+}
+
+func TestMemoryForgetsTheOldestBeyondMaxIDs(t *testing.T) {
+	t.Parallel()
+	d := &receiver.Memory{MaxIDs: 3}
+	for _, id := range []string{"a", "b", "c", "d"} {
+		handled(t, d, id)
+	}
+	for _, id := range []string{"d", "c", "b"} {
+		if handled(t, d, id) {
+			t.Errorf("%s is forgotten, though within the limit", id)
+		}
+	}
+	if !handled(t, d, "a") {
+		t.Error("the oldest is still remembered: the memory is not bounded")
+	}
+}
+
+func TestMemoryHandlesEachIDOnceUnderContention(t *testing.T) {
+	t.Parallel()
+	d := &receiver.Memory{}
+	const ids, deliveries = 20, 8
+	var calls, running [ids]atomic.Int32
+	var all sync.WaitGroup
+	for range deliveries {
+		for i := range ids {
+			all.Go(func() {
+				for {
+					err := d.Once(context.Background(), fmt.Sprint(i), func(context.Context) error {
+						if running[i].Add(1) != 1 {
+							t.Errorf("id %d is handled twice at the same time", i)
+						}
+						defer running[i].Add(-1)
+						// Every other first try fails and is repeated.
+						if calls[i].Add(1) == 1 && i%2 == 0 {
+							return errors.New("again")
+						}
+						return nil
+					})
+					if err == nil {
+						return
+					}
+				}
+			})
+		}
+	}
+	all.Wait()
+	for i := range ids {
+		if got, want := calls[i].Load(), int32(2-i%2); got != want {
+			t.Errorf("id %d: %d calls, want %d", i, got, want)
+		}
+	}
+}
