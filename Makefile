@@ -8,7 +8,7 @@ demo: ## Show it: gateway, scanner and a small web shop that gets called back
 	go run ./cmd/ringback demo
 
 test: ## Run all tests, with the race detector
-	@scripts/setup.sh clamd chromium node
+	@scripts/setup.sh cc clamd chromium node
 	@go build -o .tools/bin/gotest ./scripts/gotest
 	@.tools/bin/gotest -race -timeout 8m ./...
 

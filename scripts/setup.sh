@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the make targets need and this machine lacks.
 #
-# Usage: scripts/setup.sh [clamd] [chromium] [node] [golangci-lint]
+# Usage: scripts/setup.sh [cc] [clamd] [chromium] [node] [golangci-lint]
 #
+#   cc             a C compiler, which Go's race detector is linked with
 #   clamd          the ClamAV daemon: the demo and the tests run their own one, on
 #                  signatures from this repository. No virus database is fetched,
 #                  and no service is left running.
@@ -40,6 +41,7 @@ install_command() {
 	if has apt-get; then
 		echo "sudo apt-get update && sudo apt-get install --no-install-recommends $packages"
 	elif has dnf; then
+		packages=${packages/libc6-dev/glibc-devel}
 		echo "sudo dnf install ${packages/clamav-daemon/clamd}"
 	elif has brew; then
 		packages=${packages/clamav-daemon/clamav}
@@ -112,6 +114,7 @@ has go || fail "setup: Go $(awk '$1 == "go" {print $2}' go.mod) or later is miss
 packages=()
 for need in "$@"; do
 	case $need in
+	cc) has gcc clang || packages+=(gcc libc6-dev) ;;
 	clamd) has_clamd || packages+=(clamav-daemon) ;;
 	chromium) has_chromium || packages+=(chromium) ;;
 	node)
@@ -122,7 +125,7 @@ for need in "$@"; do
 		mkdir -p .tools/bin
 		install_golangci_lint
 		;;
-	*) fail "setup: unknown: $need (known: clamd, chromium, node, golangci-lint)" ;;
+	*) fail "setup: unknown: $need (known: cc, clamd, chromium, node, golangci-lint)" ;;
 	esac
 done
 if [ ${#packages[@]} -gt 0 ]; then
