@@ -65,6 +65,7 @@ type Callback struct {
 	State       CallbackState
 	Attempts    int // attempts started
 	Interrupted int // of these, cut off by a crash
+	Round       int // of these, before the last resend: the schedule counts from there
 	DueAt       time.Time
 	SettledAt   time.Time
 	Waiting     string // why it is pending and not being sent: "backoff", or empty

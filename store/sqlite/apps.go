@@ -1,0 +1,255 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/ringback/ringback/job"
+)
+
+// CreateApp implements job.Apps.
+func (s *Store) CreateApp(ctx context.Context, a job.App, k job.Key) error {
+	err := s.write(ctx, func(c *conn) error {
+		err := c.bind(`INSERT INTO apps (name, created_at, secret, secret_previous, previous_until) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`).
+			text(a.Name).time(a.CreatedAt).blob(a.Secrets.Current).blob(a.Secrets.Previous).time(a.Secrets.PreviousUntil).exec()
+		if err != nil {
+			return err
+		}
+		if c.Changes() == 0 {
+			return job.ErrExists
+		}
+		return c.bind(`INSERT INTO keys (hash, app, hint, created_at) VALUES (?, ?, ?, ?)`).
+			blob(k.Hash[:]).text(a.Name).text(k.Hint).time(k.CreatedAt).exec()
+	}, announceApp(a.Name))
+	return wrap(err, "create app %s", a.Name)
+}
+
+func announceApp(name string) func(func(job.Change)) {
+	return func(emit func(job.Change)) { emit(job.Change{Kind: job.AppChanged, App: name}) }
+}
+
+// wrap names the operation that failed; nil stays nil.
+func wrap(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf(format+": %w", append(args, err)...)
+}
+
+const appColumns = `a.name, a.created_at, a.secret, a.secret_previous, a.previous_until`
+
+func scanApp(row *scanner) job.App {
+	return job.App{Name: row.text(), CreatedAt: row.time(), Secrets: scanSecrets(row)}
+}
+
+func scanSecrets(row *scanner) job.Secrets {
+	return job.Secrets{Current: row.blob(), Previous: row.blob(), PreviousUntil: row.time()}
+}
+
+// App implements job.Apps.
+func (s *Store) App(ctx context.Context, name string) (job.App, error) {
+	a, err := one(ctx, s, scanApp, func(c *conn) *binder {
+		return c.bind(`SELECT ` + appColumns + ` FROM apps a WHERE a.name = ?`).text(name)
+	})
+	return a, wrap(err, "read app")
+}
+
+// AppOfKey implements job.Apps.
+func (s *Store) AppOfKey(ctx context.Context, hash [32]byte) (job.App, error) {
+	a, err := one(ctx, s, scanApp, func(c *conn) *binder {
+		return c.bind(`SELECT ` + appColumns + ` FROM keys k JOIN apps a ON a.name = k.app WHERE k.hash = ?`).blob(hash[:])
+	})
+	return a, wrap(err, "read app of key")
+}
+
+// ListApps implements job.Apps.
+func (s *Store) ListApps(ctx context.Context) ([]job.App, error) {
+	apps, err := list(ctx, s, scanApp, func(c *conn) *binder {
+		return c.bind(`SELECT ` + appColumns + ` FROM apps a ORDER BY a.name`)
+	})
+	return apps, wrap(err, "list apps")
+}
+
+// list reads all rows of a query.
+func list[T any](ctx context.Context, s *Store, scan func(*scanner) T, query func(*conn) *binder) (all []T, err error) {
+	err = s.read(ctx, func(c *conn) error {
+		return query(c).each(func(row *scanner) { all = append(all, scan(row)) })
+	})
+	return all, err
+}
+
+// one reads the only row of a query; none is ErrNotFound.
+func one[T any](ctx context.Context, s *Store, scan func(*scanner) T, query func(*conn) *binder) (v T, err error) {
+	all, err := list(ctx, s, scan, query)
+	if err == nil && len(all) == 0 {
+		err = job.ErrNotFound
+	}
+	if err != nil {
+		return v, err
+	}
+	return all[0], nil
+}
+
+// change runs an update that must meet a row.
+func (c *conn) change(b *binder) error {
+	if err := b.exec(); err != nil {
+		return err
+	}
+	if c.Changes() == 0 {
+		return job.ErrNotFound
+	}
+	return nil
+}
+
+// SetAppSecrets implements job.Apps.
+func (s *Store) SetAppSecrets(ctx context.Context, app string, sec job.Secrets) error {
+	err := s.write(ctx, func(c *conn) error {
+		return c.change(c.bind(`UPDATE apps SET secret = ?, secret_previous = ?, previous_until = ? WHERE name = ?`).
+			blob(sec.Current).blob(sec.Previous).time(sec.PreviousUntil).text(app))
+	}, announceApp(app))
+	return wrap(err, "set secret of app %s", app)
+}
+
+// Setting implements job.Apps.
+func (s *Store) Setting(ctx context.Context, name string) ([]byte, error) {
+	v, err := one(ctx, s, (*scanner).blob, func(c *conn) *binder {
+		return c.bind(`SELECT value FROM settings WHERE name = ?`).text(name)
+	})
+	return v, wrap(err, "read setting %s", name)
+}
+
+// SetSetting implements job.Apps.
+func (s *Store) SetSetting(ctx context.Context, name string, value []byte) error {
+	err := s.write(ctx, func(c *conn) error {
+		return c.bind(`INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value`).
+			text(name).blob(value).exec()
+	}, nil)
+	return wrap(err, "set %s", name)
+}
+
+const endpointColumns = `app, name, url, is_default, operations, events, method, headers, authorization, concurrency, disabled,
+	created_at, updated_at, secret, secret_previous, previous_until`
+
+func scanEndpoint(row *scanner) job.Endpoint {
+	e := job.Endpoint{App: row.text(), Name: row.text(), URL: row.text(), Default: row.bool(), Operations: row.words()}
+	for _, word := range row.words() {
+		e.Events = append(e.Events, job.Event(word))
+	}
+	e.Method = row.text()
+	for name, values := range decodeHeader(row.text()) {
+		if e.Headers == nil {
+			e.Headers = map[string]string{}
+		}
+		e.Headers[name] = values[0]
+	}
+	e.Authorization, e.Concurrency, e.Disabled = row.blob(), int(row.int()), row.bool()
+	e.CreatedAt, e.UpdatedAt, e.Secrets = row.time(), row.time(), scanSecrets(row)
+	return e
+}
+
+func (b *binder) endpoint(e job.Endpoint) *binder {
+	events := make([]string, len(e.Events))
+	for i, ev := range e.Events {
+		events[i] = string(ev)
+	}
+	var headers strings.Builder
+	for name, value := range e.Headers {
+		headers.WriteString(name + ": " + value + "\n")
+	}
+	return b.text(e.App).text(e.Name).text(e.URL).bool(e.Default).text(strings.Join(e.Operations, " ")).text(strings.Join(events, " ")).
+		text(e.Method).text(headers.String()).blob(e.Authorization).int(int64(e.Concurrency)).bool(e.Disabled).
+		time(e.CreatedAt).time(e.UpdatedAt).blob(e.Secrets.Current).blob(e.Secrets.Previous).time(e.Secrets.PreviousUntil)
+}
+
+// CreateEndpoint implements job.Endpoints.
+func (s *Store) CreateEndpoint(ctx context.Context, e job.Endpoint) error {
+	err := s.write(ctx, func(c *conn) error {
+		err := c.bind(`INSERT INTO endpoints (` + endpointColumns + `) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING`).endpoint(e).exec()
+		if err != nil {
+			return err
+		}
+		if c.Changes() == 0 {
+			return job.ErrExists
+		}
+		return c.onlyDefault(e)
+	}, announceEndpoint(e.App, e.Name))
+	return wrap(err, "create endpoint %s", e.Name)
+}
+
+func announceEndpoint(app, name string) func(func(job.Change)) {
+	return func(emit func(job.Change)) { emit(job.Change{Kind: job.EndpointChanged, App: app, Name: name}) }
+}
+
+// onlyDefault takes from the other endpoints what e is now the default for.
+func (c *conn) onlyDefault(e job.Endpoint) error {
+	if !e.Default {
+		return nil
+	}
+	var others []job.Endpoint
+	err := c.bind(`SELECT ` + endpointColumns + ` FROM endpoints WHERE app = ? AND name <> ? AND is_default`).text(e.App).text(e.Name).
+		each(func(row *scanner) { others = append(others, scanEndpoint(row)) })
+	if err != nil {
+		return err
+	}
+	for _, o := range others {
+		was := len(o.Operations)
+		o.Operations = without(o.Operations, e.Operations)
+		if (was == 0) != (len(e.Operations) == 0) || was > 0 && len(o.Operations) == was {
+			continue // one is for all operations and the other is not, or they share none
+		}
+		err := c.bind(`UPDATE endpoints SET is_default = ?, operations = ? WHERE app = ? AND name = ?`).
+			bool(len(o.Operations) > 0).text(strings.Join(o.Operations, " ")).text(o.App).text(o.Name).exec()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func without(all, some []string) (rest []string) {
+	for _, s := range all {
+		if !slices.Contains(some, s) {
+			rest = append(rest, s)
+		}
+	}
+	return rest
+}
+
+// UpdateEndpoint implements job.Endpoints.
+func (s *Store) UpdateEndpoint(ctx context.Context, e job.Endpoint) error {
+	err := s.write(ctx, func(c *conn) error {
+		b := c.bind(`UPDATE endpoints SET (` + endpointColumns + `) = (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)
+			WHERE app = ?1 AND name = ?2`).endpoint(e)
+		if err := c.change(b); err != nil {
+			return err
+		}
+		return c.onlyDefault(e)
+	}, announceEndpoint(e.App, e.Name))
+	return wrap(err, "update endpoint %s", e.Name)
+}
+
+// DeleteEndpoint implements job.Endpoints.
+func (s *Store) DeleteEndpoint(ctx context.Context, app, name string) error {
+	err := s.write(ctx, func(c *conn) error {
+		return c.change(c.bind(`DELETE FROM endpoints WHERE app = ? AND name = ?`).text(app).text(name))
+	}, announceEndpoint(app, name))
+	return wrap(err, "delete endpoint %s", name)
+}
+
+// Endpoint implements job.Endpoints.
+func (s *Store) Endpoint(ctx context.Context, app, name string) (job.Endpoint, error) {
+	e, err := one(ctx, s, scanEndpoint, func(c *conn) *binder {
+		return c.bind(`SELECT ` + endpointColumns + ` FROM endpoints WHERE app = ? AND name = ?`).text(app).text(name)
+	})
+	return e, wrap(err, "read endpoint")
+}
+
+// ListEndpoints implements job.Endpoints.
+func (s *Store) ListEndpoints(ctx context.Context, app string) ([]job.Endpoint, error) {
+	all, err := list(ctx, s, scanEndpoint, func(c *conn) *binder {
+		return c.bind(`SELECT ` + endpointColumns + ` FROM endpoints WHERE app = ? ORDER BY name`).text(app)
+	})
+	return all, wrap(err, "list endpoints")
+}

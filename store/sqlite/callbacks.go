@@ -1,0 +1,158 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/ringback/ringback/job"
+)
+
+func (c *conn) insertCallback(o job.OwedCallback) error {
+	cb := o.Callback
+	due := millis(cb.DueAt)
+	if o.Claimed {
+		due = 0
+	}
+	return c.bind(`INSERT INTO callbacks (key, id, job, job_id, app, operation, lane, event, endpoint, url, method, echo, created_at, give_up_at,
+			state, due_at, attempt_at, attempts, interrupted, round, rescued, settled_at, waiting, last_status, last_error)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, 0, 0, 0, 0, 0, 0, '', 0, '')`).
+		key(cb.ID).id(cb.ID).key(cb.JobID).id(cb.JobID).text(cb.App).text(cb.Operation).text(cb.Lane()).text(string(cb.Event)).
+		text(cb.Endpoint).text(cb.URL).text(cb.Method).text(cb.Echo).time(cb.CreatedAt).time(cb.GiveUpAt).int(due).exec()
+}
+
+const callbackColumns = `id, job_id, app, operation, event, endpoint, url, method, echo, created_at, give_up_at, state, due_at,
+	attempts, interrupted, round, rescued, settled_at, waiting, last_status, last_error`
+
+func scanCallback(row *scanner) *job.Callback {
+	return &job.Callback{ID: row.id(), JobID: row.id(), App: row.text(), Operation: row.text(), Event: job.Event(row.text()),
+		Endpoint: row.text(), URL: row.text(), Method: row.text(), Echo: row.text(), CreatedAt: row.time(), GiveUpAt: row.time(),
+		State: job.CallbackState(row.int()), DueAt: row.time(), Attempts: int(row.int()), Interrupted: int(row.int()),
+		Round: int(row.int()), Rescued: row.bool(), SettledAt: row.time(), Waiting: row.text(), LastStatus: int(row.int()), LastError: row.text()}
+}
+
+// ClaimCallbacks implements job.Deliveries.
+func (s *Store) ClaimCallbacks(ctx context.Context, lane string, now time.Time, limit int) (due []job.Delivery, next time.Time, err error) {
+	err = s.write(ctx, func(c *conn) error {
+		due, next = nil, time.Time{}
+		err := c.bind(`SELECT ` + callbackColumns + ` FROM callbacks WHERE lane = ? AND due_at > 0 AND due_at <= ? ORDER BY due_at, key LIMIT ?`).
+			text(lane).time(now).int(int64(limit)).
+			each(func(row *scanner) { due = append(due, job.Delivery{Callback: scanCallback(row)}) })
+		if err != nil {
+			return err
+		}
+		for _, d := range due {
+			if err := c.bind(`UPDATE callbacks SET due_at = 0 WHERE key = ?`).key(d.Callback.ID).exec(); err != nil {
+				return err
+			}
+		}
+		return c.bind(`SELECT min(due_at) FROM callbacks WHERE lane = ? AND due_at > 0`).text(lane).
+			each(func(row *scanner) { next = row.time() })
+	}, nil)
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("claim callbacks: %w", err)
+	}
+	for i := range due {
+		if due[i].Job, err = s.WholeJob(context.WithoutCancel(ctx), "", due[i].Callback.JobID); err != nil {
+			return due[:i], next, fmt.Errorf("claim callbacks: %w", err)
+		}
+	}
+	return due, next, nil
+}
+
+// StartAttempt implements job.Deliveries.
+func (s *Store) StartAttempt(ctx context.Context, id job.ID, n int, at time.Time, await bool) error {
+	return s.start(ctx, start{callback: true, id: id, n: n, at: at}, await)
+}
+
+// DueCallbacks implements job.Deliveries.
+func (s *Store) DueCallbacks(ctx context.Context) ([]job.Due, error) {
+	return s.due(ctx, `SELECT lane, min(due_at) FROM callbacks WHERE due_at > 0 AND lane > ? GROUP BY lane ORDER BY lane LIMIT 1`)
+}
+
+// SettleAttempt implements job.Deliveries.
+func (s *Store) SettleAttempt(ctx context.Context, st job.Settlement) error {
+	s.w.starts.end(st.Callback.ID)
+	after := settled(st)
+	err := s.write(ctx, func(c *conn) error {
+		b := c.bind(`UPDATE callbacks SET state = ?2, due_at = ?3, attempt_at = 0, attempts = ?4, settled_at = ?5, waiting = ?6,
+				last_status = ?7, last_error = ?8 WHERE key = ?1 AND state = 1`).
+			key(after.ID).int(int64(after.State))
+		if after.State == job.Pending {
+			b.time(after.DueAt)
+		} else {
+			b.null()
+		}
+		b.int(int64(after.Attempts)).time(after.SettledAt).text(after.Waiting).int(int64(after.LastStatus)).text(after.LastError)
+		if err := b.exec(); err != nil {
+			return err
+		}
+		if c.Changes() == 0 {
+			return c.missing("callbacks", after.ID)
+		}
+		return c.insertAttempt(after.ID, st.Attempt)
+	}, func(emit func(job.Change)) {
+		kind := job.CallbackSettled
+		if after.State == job.Pending {
+			kind = job.CallbackTried
+		}
+		emit(job.Change{Kind: kind, Callback: after})
+	})
+	if err != nil {
+		return fmt.Errorf("settle %s: %w", st.Callback.ID.Callback(), err)
+	}
+	return nil
+}
+
+// settled is the callback as it is after st.
+func settled(st job.Settlement) *job.Callback {
+	after := *st.Callback
+	after.State, after.Waiting = st.State, st.Waiting
+	if st.State == job.Pending {
+		after.DueAt = st.DueAt
+	} else {
+		after.DueAt, after.SettledAt = time.Time{}, st.At
+	}
+	if a := st.Attempt; a != nil {
+		after.Attempts, after.LastStatus, after.LastError = a.N, a.Status, a.Error
+	}
+	return &after
+}
+
+func (c *conn) insertAttempt(id job.ID, a *job.Attempt) error {
+	if a == nil {
+		return nil
+	}
+	return c.bind(`INSERT OR REPLACE INTO attempts (callback, n, started_at, dns, connect, tls, first_byte, total, address, status, content_type,
+			error, truncated, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`).
+		key(id).int(int64(a.N)).time(a.StartedAt).int(a.DNS.Microseconds()).int(a.Connect.Microseconds()).int(a.TLS.Microseconds()).
+		int(a.FirstByte.Microseconds()).int(a.Total.Microseconds()).text(a.Address).int(int64(a.Status)).text(a.ContentType).
+		text(a.Error).bool(a.Truncated).blob(a.Body).exec()
+}
+
+// Resend implements job.Deliveries.
+func (s *Store) Resend(ctx context.Context, app string, id job.ID, now, giveUp time.Time) (*job.Callback, error) {
+	var cb *job.Callback
+	err := s.write(ctx, func(c *conn) error {
+		cb = nil
+		// One that is claimed is in flight, or about to be: that is what was asked for.
+		err := c.bind(`UPDATE callbacks SET round = iif(state = 1, round, attempts), give_up_at = iif(state = 1, give_up_at, ?5), state = 1,
+				due_at = iif(due_at = 0, 0, ?4), settled_at = 0, waiting = '' WHERE key = ?1 AND id = ?2 AND app = ?3`).
+			key(id).id(id).text(app).time(now).time(giveUp).exec()
+		if err != nil {
+			return err
+		}
+		err = c.bind(`SELECT ` + callbackColumns + ` FROM callbacks WHERE key = ? AND id = ? AND app = ?`).key(id).id(id).text(app).
+			each(func(row *scanner) { cb = scanCallback(row) })
+		if err == nil && cb == nil {
+			return job.ErrNotFound
+		}
+		return err
+	}, func(emit func(job.Change)) {
+		emit(job.Change{Kind: job.CallbackOwed, Callback: cb})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("resend %s: %w", id.Callback(), err)
+	}
+	return cb, nil
+}

@@ -1,0 +1,62 @@
+package sqlite
+
+import (
+	"fmt"
+	"io/fs"
+	"time"
+)
+
+// migrate brings the schema up to date: each file below migrations is applied
+// once, in the order of the names, with its row in schema_migrations.
+func (c *conn) migrate() error {
+	const table = `CREATE TABLE IF NOT EXISTS schema_migrations (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP) STRICT`
+	if err := c.Exec(table); err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	var version int
+	st := c.stmt("SELECT coalesce(max(version), 0) FROM schema_migrations")
+	if st.Step() {
+		version = st.ColumnInt(0)
+	}
+	if err := c.done(st); err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	files, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	if version > len(files) {
+		return fmt.Errorf("%w: its schema is %d, this version knows %d", ErrNewerSchema, version, len(files))
+	}
+	for i, name := range files[version:] {
+		sql, err := migrations.ReadFile(name)
+		if err != nil {
+			return fmt.Errorf("migrate: %w", err)
+		}
+		script := fmt.Sprintf("BEGIN IMMEDIATE;\n%s\nINSERT INTO schema_migrations (version) VALUES (%d);\nCOMMIT", sql, version+i+1)
+		if err := c.Exec(script); err != nil {
+			return fmt.Errorf("migrate to %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// rescue releases what was claimed when the last process ended. What had begun
+// counts as interrupted and is at the start again; all of it is due now.
+func (c *conn) rescue(now time.Time) error {
+	ms := now.UnixMilli()
+	return c.Exec(fmt.Sprintf(`
+BEGIN IMMEDIATE;
+INSERT OR REPLACE INTO runs (job, n, started_at, finished_at, error)
+  SELECT key, runs, run_at, %[1]d, '{"code":"interrupted","message":"the gateway stopped during the run"}'
+  FROM jobs INDEXED BY jobs_due WHERE due_at = 0 AND state = 2;
+UPDATE jobs INDEXED BY jobs_due SET due_at = %[1]d, rescued = 1, interrupted = interrupted + (state = 2), state = 1
+  WHERE due_at = 0;
+INSERT OR REPLACE INTO attempts (callback, n, started_at, dns, connect, tls, first_byte, total, address, status, content_type, error, truncated)
+  SELECT key, attempts, attempt_at, 0, 0, 0, 0, 0, '', 0, '', 'interrupted', 0
+  FROM callbacks INDEXED BY callbacks_due WHERE due_at = 0 AND attempt_at > 0;
+UPDATE callbacks INDEXED BY callbacks_due SET due_at = %[1]d, rescued = 1, interrupted = interrupted + (attempt_at > 0), attempt_at = 0,
+    last_error = iif(attempt_at > 0, 'interrupted', last_error), last_status = iif(attempt_at > 0, 0, last_status)
+  WHERE due_at = 0;
+COMMIT`, ms))
+}

@@ -1,0 +1,168 @@
+-- Times are Unix milliseconds, durations microseconds. The key of a job or a
+-- callback is the first 63 bits of its id (job.ID.Key): rows are in order of age
+-- and an id needs no index of its own.
+
+CREATE TABLE settings (
+  name  TEXT PRIMARY KEY,
+  value BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE apps (
+  name            TEXT PRIMARY KEY,
+  created_at      INTEGER NOT NULL,
+  secret          BLOB NOT NULL,
+  secret_previous BLOB,
+  previous_until  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE keys (
+  hash       BLOB PRIMARY KEY,
+  app        TEXT NOT NULL,
+  hint       TEXT NOT NULL,
+  created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE endpoints (
+  app             TEXT NOT NULL,
+  name            TEXT NOT NULL,
+  url             TEXT NOT NULL,
+  is_default      INTEGER NOT NULL,
+  operations      TEXT NOT NULL, -- words with a space between
+  events          TEXT NOT NULL, -- words with a space between
+  method          TEXT NOT NULL,
+  headers         TEXT NOT NULL, -- lines of "Name: value"
+  authorization   BLOB,
+  concurrency     INTEGER NOT NULL,
+  disabled        INTEGER NOT NULL,
+  created_at      INTEGER NOT NULL,
+  updated_at      INTEGER NOT NULL,
+  secret          BLOB NOT NULL,
+  secret_previous BLOB,
+  previous_until  INTEGER NOT NULL,
+  PRIMARY KEY (app, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE idempotency (
+  app         TEXT NOT NULL,
+  operation   TEXT NOT NULL,
+  key         TEXT NOT NULL,
+  job         BLOB NOT NULL,
+  job_key     INTEGER NOT NULL,
+  fingerprint BLOB NOT NULL,
+  created_at  INTEGER NOT NULL,
+  PRIMARY KEY (app, operation, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotency_age ON idempotency (created_at);
+
+-- What changes about a job. What does not, and may be large, is in requests and
+-- results, so that an update rewrites little.
+CREATE TABLE jobs (
+  key           INTEGER PRIMARY KEY,
+  id            BLOB NOT NULL,
+  app           TEXT NOT NULL,
+  operation     TEXT NOT NULL,
+  state         INTEGER NOT NULL,
+  due_at        INTEGER,          -- NULL: terminal; 0: claimed
+  created_at    INTEGER NOT NULL,
+  started_at    INTEGER NOT NULL, -- the first run's start
+  run_at        INTEGER NOT NULL, -- the last run's start
+  finished_at   INTEGER NOT NULL,
+  deadline      INTEGER NOT NULL,
+  runs          INTEGER NOT NULL,
+  interrupted   INTEGER NOT NULL,
+  rescued       INTEGER NOT NULL,
+  target        TEXT,             -- JSON
+  error         TEXT,             -- JSON
+  result_status INTEGER NOT NULL, -- 0: no result
+  result_type   TEXT,
+  result_echo   INTEGER NOT NULL
+) STRICT;
+CREATE INDEX jobs_due ON jobs (operation, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX jobs_of_app ON jobs (app);
+CREATE INDEX jobs_failed ON jobs (app, state) WHERE state > 4;
+
+CREATE TABLE requests (
+  key           INTEGER PRIMARY KEY,
+  method        TEXT NOT NULL,
+  path          TEXT NOT NULL,
+  query         TEXT NOT NULL,
+  header        TEXT NOT NULL, -- lines of "Name: value"
+  params        TEXT,          -- JSON
+  traceparent   TEXT,
+  tracestate    TEXT,
+  authorization BLOB,
+  body_size     INTEGER NOT NULL,
+  body_ref      TEXT,
+  body          BLOB
+) STRICT;
+
+CREATE TABLE results (
+  key       INTEGER PRIMARY KEY,
+  header    TEXT NOT NULL,
+  body_size INTEGER NOT NULL,
+  body_ref  TEXT,
+  body      BLOB
+) STRICT;
+
+CREATE INDEX requests_ref ON requests (body_ref) WHERE body_ref IS NOT NULL;
+CREATE INDEX results_ref ON results (body_ref) WHERE body_ref IS NOT NULL;
+
+-- The runs that failed. The one that succeeded is in the job's own row.
+CREATE TABLE runs (
+  job         INTEGER NOT NULL,
+  n           INTEGER NOT NULL,
+  started_at  INTEGER NOT NULL,
+  finished_at INTEGER NOT NULL,
+  error       TEXT NOT NULL,    -- JSON
+  PRIMARY KEY (job, n)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE callbacks (
+  key         INTEGER PRIMARY KEY,
+  id          BLOB NOT NULL,
+  job         INTEGER NOT NULL,
+  job_id      BLOB NOT NULL,
+  app         TEXT NOT NULL,
+  operation   TEXT NOT NULL,
+  lane        TEXT NOT NULL,
+  event       TEXT NOT NULL,
+  endpoint    TEXT NOT NULL,
+  url         TEXT NOT NULL,
+  method      TEXT NOT NULL,
+  echo        TEXT NOT NULL,
+  created_at  INTEGER NOT NULL,
+  give_up_at  INTEGER NOT NULL,
+  state       INTEGER NOT NULL,
+  due_at      INTEGER,          -- NULL: terminal; 0: claimed
+  attempt_at  INTEGER NOT NULL, -- when the attempt in flight began; 0: none is
+  attempts    INTEGER NOT NULL,
+  interrupted INTEGER NOT NULL,
+  round       INTEGER NOT NULL, -- attempts before the last resend
+  rescued     INTEGER NOT NULL,
+  settled_at  INTEGER NOT NULL,
+  waiting     TEXT NOT NULL,
+  last_status INTEGER NOT NULL,
+  last_error  TEXT NOT NULL
+) STRICT;
+CREATE INDEX callbacks_due ON callbacks (lane, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX callbacks_of_job ON callbacks (job);
+CREATE INDEX callbacks_of_app ON callbacks (app);
+CREATE INDEX callbacks_failed ON callbacks (app, state) WHERE state > 2;
+
+CREATE TABLE attempts (
+  callback     INTEGER NOT NULL,
+  n            INTEGER NOT NULL,
+  started_at   INTEGER NOT NULL,
+  dns          INTEGER NOT NULL,
+  connect      INTEGER NOT NULL,
+  tls          INTEGER NOT NULL,
+  first_byte   INTEGER NOT NULL,
+  total        INTEGER NOT NULL,
+  address      TEXT NOT NULL,
+  status       INTEGER NOT NULL,
+  content_type TEXT NOT NULL,
+  error        TEXT NOT NULL,
+  truncated    INTEGER NOT NULL,
+  body         BLOB,
+  PRIMARY KEY (callback, n)
+) STRICT, WITHOUT ROWID;

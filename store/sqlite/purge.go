@@ -1,0 +1,73 @@
+package sqlite
+
+import (
+	"context"
+	"time"
+)
+
+// Purge implements job.Janitor.
+func (s *Store) Purge(ctx context.Context, before, keysBefore time.Time, limit int) (n int, bodies []string, err error) {
+	err = s.write(ctx, func(c *conn) error {
+		n, bodies = 0, nil
+		var keys []int64
+		// A job that is over has, at the latest, the key of its end: older keys only.
+		err := c.bind(`SELECT j.key, r.body_ref, s.body_ref FROM jobs j JOIN requests r ON r.key = j.key LEFT JOIN results s ON s.key = j.key
+			WHERE j.key < ?1 AND j.finished_at > 0 AND j.finished_at < ?2
+			  AND NOT EXISTS (SELECT 1 FROM callbacks c WHERE c.job = j.key AND (c.state = 1 OR c.settled_at >= ?2))
+			ORDER BY j.key LIMIT ?3`).int(millis(before) << 15).time(before).int(int64(limit)).
+			each(func(row *scanner) {
+				keys = append(keys, row.int())
+				for range 2 {
+					if ref := row.text(); ref != "" {
+						bodies = append(bodies, ref)
+					}
+				}
+			})
+		if err != nil {
+			return err
+		}
+		for _, key := range keys {
+			if err := c.deleteJob(key); err != nil {
+				return err
+			}
+		}
+		n = len(keys)
+		return c.bind(`DELETE FROM idempotency WHERE (app, operation, key) IN (
+			SELECT i.app, i.operation, i.key FROM idempotency i WHERE i.created_at < ?1
+			  AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.key = i.job_key) ORDER BY i.created_at LIMIT ?2)`).
+			time(keysBefore).int(int64(limit)).exec()
+	}, nil)
+	return n, bodies, wrap(err, "purge")
+}
+
+func (c *conn) deleteJob(key int64) error {
+	for _, sql := range []string{
+		`DELETE FROM attempts WHERE callback IN (SELECT key FROM callbacks WHERE job = ?)`,
+		`DELETE FROM callbacks WHERE job = ?`,
+		`DELETE FROM runs WHERE job = ?`,
+		`DELETE FROM results WHERE key = ?`,
+		`DELETE FROM requests WHERE key = ?`,
+		`DELETE FROM jobs WHERE key = ?`,
+	} {
+		if err := c.bind(sql).int(key).exec(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// KnownBodies implements job.Janitor.
+func (s *Store) KnownBodies(ctx context.Context, refs []string) ([]bool, error) {
+	known := make([]bool, len(refs))
+	err := s.read(ctx, func(c *conn) error {
+		for i, ref := range refs {
+			err := c.bind(`SELECT 1 WHERE EXISTS (SELECT 1 FROM requests WHERE body_ref = ?1) OR EXISTS (SELECT 1 FROM results WHERE body_ref = ?1)`).
+				text(ref).each(func(*scanner) { known[i] = true })
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return known, wrap(err, "find bodies")
+}

@@ -1,0 +1,213 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/ringback/ringback/job"
+)
+
+const jobColumns = `j.id, j.app, j.operation, j.state, j.due_at, j.created_at, j.started_at, j.finished_at, j.deadline, j.runs, j.interrupted,
+	j.rescued, j.target, j.error, j.result_status, j.result_type, j.result_echo`
+
+func scanJob(row *scanner) *job.Job {
+	j := &job.Job{ID: row.id(), App: row.text(), Operation: row.text(), State: job.State(row.int()), DueAt: row.time(), CreatedAt: row.time(),
+		StartedAt: row.time(), FinishedAt: row.time(), Deadline: row.time(), Runs: int(row.int()), Interrupted: int(row.int()), Rescued: row.bool()}
+	var target job.Target
+	if row.json(&target) {
+		j.Target = &target
+	}
+	var failure job.Error
+	if row.json(&failure) {
+		j.Error = &failure
+	}
+	result := job.Result{Status: int(row.int()), ContentType: row.text(), Echo: row.bool()}
+	if result.Status != 0 {
+		j.Result = &result
+	}
+	return j
+}
+
+const requestColumns = `r.method, r.path, r.query, r.header, r.params, r.traceparent, r.tracestate, r.authorization, r.body_size, r.body_ref`
+
+func scanRequest(row *scanner, r *job.Request) {
+	r.Method, r.Path, r.RawQuery, r.Header = row.text(), row.text(), row.text(), decodeHeader(row.text())
+	row.json(&r.Params)
+	r.Trace = job.Trace{Parent: row.text(), State: row.text()}
+	r.Authorization = row.blob()
+	r.Body.Size, r.Body.Ref = row.int(), row.text()
+}
+
+// Job implements job.Reader.
+func (s *Store) Job(ctx context.Context, app string, id job.ID) (*job.Job, error) {
+	return s.job(ctx, app, id, false)
+}
+
+// WholeJob implements job.Reader.
+func (s *Store) WholeJob(ctx context.Context, app string, id job.ID) (*job.Job, error) {
+	return s.job(ctx, app, id, true)
+}
+
+func (s *Store) job(ctx context.Context, app string, id job.ID, bodies bool) (*job.Job, error) {
+	var j *job.Job
+	err := s.read(ctx, func(c *conn) error {
+		err := c.bind(`SELECT ` + jobColumns + `, ` + requestColumns + `, iif(?4, r.body, NULL)
+			FROM jobs j JOIN requests r ON r.key = j.key WHERE j.key = ?1 AND j.id = ?2 AND (?3 = '' OR j.app = ?3)`).
+			key(id).id(id).text(app).bool(bodies).
+			each(func(row *scanner) {
+				j = scanJob(row)
+				scanRequest(row, &j.Request)
+				j.Request.Body.Inline = row.blob()
+			})
+		if err != nil || j == nil || j.Result == nil || j.Result.Echo {
+			return err
+		}
+		return c.bind(`SELECT header, body_size, body_ref, iif(?2, body, NULL) FROM results WHERE key = ?1`).key(id).bool(bodies).
+			each(func(row *scanner) {
+				j.Result.Header = decodeHeader(row.text())
+				j.Result.Body = job.Body{Size: row.int(), Ref: row.text(), Inline: row.blob()}
+			})
+	})
+	if err == nil && j == nil {
+		err = job.ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", id.Job(), err)
+	}
+	return j, nil
+}
+
+// before is the key that a page of a list begins below.
+func before(id job.ID) int64 {
+	if id.IsZero() {
+		return math.MaxInt64
+	}
+	return int64(id.Key())
+}
+
+// Jobs implements job.Reader.
+func (s *Store) Jobs(ctx context.Context, f job.JobFilter) (jobs []*job.Job, err error) {
+	// A state that few jobs are in has an index of its own.
+	from := `FROM jobs j INDEXED BY jobs_of_app`
+	if f.State > job.Succeeded {
+		from = `FROM jobs j INDEXED BY jobs_failed`
+	}
+	err = s.read(ctx, func(c *conn) error {
+		where := ` WHERE j.app = ?1 AND j.key < ?2 AND (?3 = '' OR j.operation = ?3) AND (?4 = 0 OR j.state = ?4) ORDER BY j.key DESC LIMIT ?5`
+		if f.State > job.Succeeded {
+			where = ` WHERE j.app = ?1 AND j.key < ?2 AND (?3 = '' OR j.operation = ?3) AND j.state = ?4 AND j.state > 4 ORDER BY j.key DESC LIMIT ?5`
+		}
+		return c.bind(`SELECT ` + jobColumns + ` ` + from + where).
+			text(f.App).int(before(f.Before)).text(f.Operation).int(int64(f.State)).int(int64(f.Limit)).
+			each(func(row *scanner) { jobs = append(jobs, scanJob(row)) })
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list jobs: %w", err)
+	}
+	return jobs, nil
+}
+
+// RunsOf implements job.Reader.
+func (s *Store) RunsOf(ctx context.Context, id job.ID) (runs []job.Run, err error) {
+	err = s.read(ctx, func(c *conn) error {
+		err := c.bind(`SELECT n, started_at, finished_at, error FROM runs WHERE job = ? ORDER BY n`).key(id).
+			each(func(row *scanner) {
+				r := job.Run{N: int(row.int()), StartedAt: row.time(), FinishedAt: row.time(), Error: &job.Error{}}
+				row.json(r.Error)
+				runs = append(runs, r)
+			})
+		if err != nil {
+			return err
+		}
+		return c.bind(`SELECT runs, run_at, finished_at FROM jobs WHERE key = ? AND state = 4`).key(id).
+			each(func(row *scanner) {
+				runs = append(runs, job.Run{N: int(row.int()), StartedAt: row.time(), FinishedAt: row.time()})
+			})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list runs of %s: %w", id.Job(), err)
+	}
+	return runs, nil
+}
+
+// Callback implements job.Reader.
+func (s *Store) Callback(ctx context.Context, app string, id job.ID) (*job.Callback, error) {
+	var cb *job.Callback
+	err := s.read(ctx, func(c *conn) error {
+		return c.bind(`SELECT ` + callbackColumns + ` FROM callbacks WHERE key = ? AND id = ? AND app = ?`).key(id).id(id).text(app).
+			each(func(row *scanner) { cb = scanCallback(row) })
+	})
+	if err == nil && cb == nil {
+		err = job.ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", id.Callback(), err)
+	}
+	return cb, nil
+}
+
+// Callbacks implements job.Reader.
+func (s *Store) Callbacks(ctx context.Context, f job.CallbackFilter) (callbacks []*job.Callback, err error) {
+	from, state := `callbacks INDEXED BY callbacks_of_app`, ``
+	switch {
+	case !f.JobID.IsZero():
+		from = `callbacks INDEXED BY callbacks_of_job`
+	case f.State > job.Delivered:
+		from, state = `callbacks INDEXED BY callbacks_failed`, ` AND state > 2`
+	}
+	err = s.read(ctx, func(c *conn) error {
+		sql := `SELECT ` + callbackColumns + ` FROM ` + from + ` WHERE app = ?1 AND key < ?2 AND (?4 = '' OR endpoint = ?4)`
+		if !f.JobID.IsZero() {
+			sql += ` AND job = ?3 AND job_id = ?7`
+		} else {
+			sql += ` AND ?3 = ?3 AND ?7 = ?7`
+		}
+		if f.State != 0 {
+			sql += ` AND state = ?5` + state
+		} else {
+			sql += ` AND ?5 = ?5`
+		}
+		return c.bind(sql + ` ORDER BY key DESC LIMIT ?6`).
+			text(f.App).int(before(f.Before)).key(f.JobID).text(f.Endpoint).int(int64(f.State)).int(int64(f.Limit)).id(f.JobID).
+			each(func(row *scanner) { callbacks = append(callbacks, scanCallback(row)) })
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list callbacks: %w", err)
+	}
+	return callbacks, nil
+}
+
+// Attempts implements job.Reader.
+func (s *Store) Attempts(ctx context.Context, id job.ID) (attempts []job.Attempt, err error) {
+	err = s.read(ctx, func(c *conn) error {
+		return c.bind(`SELECT n, started_at, dns, connect, tls, first_byte, total, address, status, content_type, error, truncated, body
+			FROM attempts WHERE callback = ? ORDER BY n`).key(id).
+			each(func(row *scanner) {
+				attempts = append(attempts, job.Attempt{N: int(row.int()), StartedAt: row.time(), DNS: row.micros(), Connect: row.micros(),
+					TLS: row.micros(), FirstByte: row.micros(), Total: row.micros(), Address: row.text(), Status: int(row.int()),
+					ContentType: row.text(), Error: row.text(), Truncated: row.bool(), Body: row.blob()})
+			})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list attempts of %s: %w", id.Callback(), err)
+	}
+	return attempts, nil
+}
+
+// Backlog implements job.Reader.
+func (s *Store) Backlog(ctx context.Context) (b job.Backlog, err error) {
+	err = s.read(ctx, func(c *conn) error {
+		err := c.bind(`SELECT count(*), coalesce(min(created_at), 0) FROM jobs INDEXED BY jobs_due WHERE due_at IS NOT NULL`).
+			each(func(row *scanner) { b.Jobs, b.OldestJob = row.int(), row.time() })
+		if err != nil {
+			return err
+		}
+		return c.bind(`SELECT count(*), coalesce(min(created_at), 0) FROM callbacks INDEXED BY callbacks_due WHERE due_at IS NOT NULL`).
+			each(func(row *scanner) { b.Callbacks, b.OldestCallback = row.int(), row.time() })
+	})
+	if err != nil {
+		return b, fmt.Errorf("count backlog: %w", err)
+	}
+	return b, nil
+}

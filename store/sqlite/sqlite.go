@@ -1,0 +1,269 @@
+// Package sqlite is the embedded store: one SQLite file, one process, one writer
+// that commits in groups, and connections of their own for reading.
+package sqlite
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/ncruces/go-sqlite3"
+	"github.com/ringback/ringback/job"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// ErrLocked is returned where another process has the store open.
+var ErrLocked = errors.New("the store is in use by another process")
+
+// ErrNewerSchema is returned for a store that a later version has written.
+var ErrNewerSchema = errors.New("the store was written by a newer version of ringback")
+
+// Options tune a store. The zero value is usable.
+type Options struct {
+	// Now is the clock; time.Now where it is nil.
+	Now func() time.Time
+	// VFS names the SQLite VFS to use, for tests that break the disk.
+	VFS string
+}
+
+// Store implements job.Store on one SQLite file.
+type Store struct {
+	path    string
+	opt     Options
+	lock    *os.File
+	ids     job.IDs
+	w       *writer
+	readers chan *conn
+	open    []*conn // all of readers, for Close
+	emit    func(job.Change)
+	closing sync.Once
+	closed  error
+	failure atomic.Pointer[error] // the last commit's, nil while all is well
+}
+
+const readers = 4
+
+// Open opens the store in the file at path, makes it where it is missing, brings
+// its schema up to date, and releases what a crash left claimed: what had begun
+// counts as interrupted.
+func Open(ctx context.Context, path string, opt Options) (_ *Store, err error) {
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	s := &Store{path: path, opt: opt, readers: make(chan *conn, readers), emit: func(job.Change) {}}
+	defer func() {
+		if err != nil {
+			s.release()
+			err = fmt.Errorf("open store %s: %w", path, err)
+		}
+	}()
+	if s.lock, err = lockFile(path + ".lock"); err != nil {
+		return nil, err
+	}
+	c, err := openConn(s.dsn(false))
+	if err != nil {
+		return nil, err
+	}
+	s.w = newWriter(s, c)
+	if err := c.migrate(); err != nil {
+		return nil, err
+	}
+	if err := c.rescue(opt.Now()); err != nil {
+		return nil, fmt.Errorf("rescue: %w", err)
+	}
+	if err := s.observe(c); err != nil {
+		return nil, err
+	}
+	// The files are new perhaps: their names must outlive a power cut, too.
+	if err := syncDir(filepath.Dir(path)); err != nil {
+		return nil, err
+	}
+	for range readers {
+		r, err := openConn(s.dsn(true))
+		if err != nil {
+			return nil, err
+		}
+		s.open = append(s.open, r)
+		s.readers <- r
+	}
+	go s.w.loop()
+	return s, nil
+}
+
+// dsn says how to open the file. A larger page cache for the writer keeps the
+// indexes' right edges in memory.
+func (s *Store) dsn(readOnly bool) string {
+	dsn := "file:" + escapePath(s.path) + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=cache_size(-16000)"
+	if readOnly {
+		dsn = "file:" + escapePath(s.path) + "?_pragma=busy_timeout(10000)&_pragma=query_only(1)&_pragma=cache_size(-2000)"
+	}
+	if s.opt.VFS != "" {
+		dsn += "&vfs=" + s.opt.VFS
+	}
+	return dsn
+}
+
+func escapePath(path string) string {
+	var b []byte
+	for i := range len(path) {
+		if c := path[i]; c == '?' || c == '#' || c == '%' {
+			b = fmt.Appendf(b, "%%%02x", c)
+		} else {
+			b = append(b, c)
+		}
+	}
+	return string(b)
+}
+
+func lockFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, ErrLocked
+		}
+		return nil, err
+	}
+	return f, nil
+}
+
+func syncDir(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// Close implements job.Store. Writes that are queued are still committed.
+func (s *Store) Close() error {
+	s.closing.Do(func() {
+		s.w.stop()
+		s.closed = s.release()
+	})
+	return s.closed
+}
+
+func (s *Store) release() error {
+	var errs []error
+	for _, c := range s.open {
+		errs = append(errs, c.close())
+	}
+	if s.w != nil {
+		errs = append(errs, s.w.conn.close())
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Committed implements job.Store.
+func (s *Store) Committed(f func(job.Change)) { s.emit = f }
+
+// Ready implements job.Store: the last commit went well, and a new one does.
+func (s *Store) Ready(ctx context.Context) error {
+	if err := s.failure.Load(); err != nil {
+		// Only a commit that works says that the trouble is over.
+		return s.SetSetting(ctx, "ready", []byte{1})
+	}
+	return ctx.Err()
+}
+
+// NewID implements job.Intake.
+func (s *Store) NewID(now time.Time) job.ID { return s.ids.New(now) }
+
+// observe makes new ids younger than all that are stored.
+func (s *Store) observe(c *conn) error {
+	for _, table := range []string{"jobs", "callbacks"} {
+		st := c.stmt("SELECT id FROM " + table + " ORDER BY key DESC LIMIT 1")
+		if st.Step() {
+			var id job.ID
+			copy(id[:], st.ColumnRawBlob(0))
+			s.ids.Observe(id)
+		}
+		if err := c.done(st); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// conn is a connection with its prepared statements. It serves one goroutine at
+// a time.
+type conn struct {
+	*sqlite3.Conn
+	stmts map[string]*sqlite3.Stmt
+	err   error // the first that Prepare met
+}
+
+func openConn(dsn string) (*conn, error) {
+	c, err := sqlite3.Open(dsn)
+	if err != nil {
+		return nil, err
+	}
+	return &conn{Conn: c, stmts: map[string]*sqlite3.Stmt{}}, nil
+}
+
+// stmt is the prepared statement of a text of ours. Texts are constants: one
+// that does not prepare is a mistake in the program.
+func (c *conn) stmt(sql string) *sqlite3.Stmt {
+	if st, ok := c.stmts[sql]; ok {
+		return st
+	}
+	st, _, err := c.PrepareFlags(sql, sqlite3.PREPARE_PERSISTENT)
+	if err != nil {
+		panic(fmt.Sprintf("prepare %q: %v", sql, err))
+	}
+	c.stmts[sql] = st
+	return st
+}
+
+// done resets a statement that was stepped, and returns its error.
+func (c *conn) done(st *sqlite3.Stmt) error {
+	err := st.Err()
+	return errors.Join(err, st.Reset())
+}
+
+// exec runs a statement to its end.
+func (c *conn) exec(st *sqlite3.Stmt) error {
+	for st.Step() {
+	}
+	return c.done(st)
+}
+
+func (c *conn) close() error {
+	for _, st := range c.stmts {
+		st.Close()
+	}
+	return c.Conn.Close()
+}
+
+// read lends a reading connection to f, in a transaction of its own so that all
+// that f reads is of one moment.
+func (s *Store) read(ctx context.Context, f func(*conn) error) (err error) {
+	var c *conn
+	select {
+	case c = <-s.readers:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { s.readers <- c }()
+	if err := c.exec(c.stmt("BEGIN")); err != nil {
+		return fmt.Errorf("read: %w", err)
+	}
+	defer func() { err = errors.Join(err, c.exec(c.stmt("COMMIT"))) }()
+	return f(c)
+}
