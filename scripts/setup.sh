@@ -114,7 +114,7 @@ has go || fail "setup: Go $(awk '$1 == "go" {print $2}' go.mod) or later is miss
 packages=()
 for need in "$@"; do
 	case $need in
-	cc) has gcc clang || packages+=(gcc libc6-dev) ;;
+	cc) has "$(go env CC)" || packages+=(gcc libc6-dev) ;;
 	clamd) has_clamd || packages+=(clamav-daemon) ;;
 	chromium) has_chromium || packages+=(chromium) ;;
 	node)
