@@ -1,0 +1,59 @@
+package outbound
+
+import (
+	"bufio"
+	"net"
+	"net/netip"
+	"time"
+)
+
+// conn is a connection to a receiver, used by one attempt at a time.
+type conn struct {
+	net.Conn // what is written to and read from: TCP, or TLS over it
+	tcp      net.Conn
+	in       *bufio.Reader
+	addr     netip.AddrPort
+	times    Timing // of opening it: DNS, Connect, TLS
+	probe    probe
+
+	left      int       // octets that may still be read
+	firstByte time.Time // when the first octet of the current answer came
+
+	idleSince time.Time
+}
+
+func (c *conn) opened(times Timing) {
+	c.times = times
+	c.in = bufio.NewReader(readerFunc(c.read))
+	c.probe.init(c.tcp)
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// Close closes without a farewell: TLS's would have to be written to somebody
+// who may not be reading.
+func (c *conn) Close() error { return c.tcp.Close() }
+
+// interrupt ends what is being read and written.
+func (c *conn) interrupt() { _ = c.tcp.SetDeadline(time.Unix(1, 0)) }
+
+// silent reports that the receiver has neither closed the connection nor said
+// anything unasked.
+func (c *conn) silent() bool { return c.in.Buffered() == 0 && c.probe.silent() }
+
+func (c *conn) read(p []byte) (int, error) {
+	if c.left <= 0 {
+		return 0, errHeaderLimit
+	}
+	if len(p) > c.left {
+		p = p[:c.left]
+	}
+	n, err := c.Conn.Read(p)
+	if n > 0 && c.firstByte.IsZero() {
+		c.firstByte = time.Now()
+	}
+	c.left -= n
+	return n, err
+}

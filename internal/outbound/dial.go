@@ -1,0 +1,168 @@
+package outbound
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+)
+
+// maxDials is how many addresses of a name one attempt tries.
+const maxDials = 4
+
+// Explain resolves rawURL as an attempt would, and returns the addresses that
+// would be dialled, in that order. Its error is a *URLError or an *Error.
+func (c *Client) Explain(ctx context.Context, rawURL string) (*Target, []netip.AddrPort, error) {
+	t, err := c.Check(rawURL)
+	if err != nil {
+		return nil, nil, err
+	}
+	addrs, err := c.resolve(ctx, t)
+	if err != nil {
+		return t, nil, failure(ctx, t, "resolving the name", ClassDNS, err)
+	}
+	return t, addrs, nil
+}
+
+// resolve returns checked addresses only, and none of them if one is forbidden.
+func (c *Client) resolve(ctx context.Context, t *Target) ([]netip.AddrPort, error) {
+	if t.literal.IsValid() {
+		return []netip.AddrPort{netip.AddrPortFrom(t.literal, t.port)}, nil
+	}
+	found, err := c.resolver.LookupNetIP(ctx, "ip", t.host)
+	if err != nil {
+		return nil, err
+	}
+	if len(found) == 0 {
+		return nil, &net.DNSError{Err: "no address", IsNotFound: true}
+	}
+	addrs := make([]netip.AddrPort, len(found))
+	for i, addr := range found {
+		// A resolver may hand out an IPv4 address in its IPv6-mapped form.
+		addr = addr.Unmap()
+		if !c.rules.mayCall(t.host, addr, t.port) {
+			return nil, errForbiddenAddress
+		}
+		addrs[i] = netip.AddrPortFrom(addr, t.port)
+	}
+	return pickDials(addrs), nil
+}
+
+// pickDials keeps the resolver's order, but lets the second dial be of the other
+// family, so that a broken one of the two costs one dial only.
+func pickDials(addrs []netip.AddrPort) []netip.AddrPort {
+	for i, a := range addrs {
+		if i > 0 && a.Addr().Is4() != addrs[0].Addr().Is4() {
+			copy(addrs[2:i+1], addrs[1:i])
+			addrs[1] = a
+			break
+		}
+	}
+	return addrs[:min(len(addrs), maxDials)]
+}
+
+// connect opens a connection that is ready for a request. Its error carries the
+// address and the times as far as it got.
+func (c *Client) connect(ctx context.Context, t *Target) (*conn, *Error) {
+	start := time.Now()
+	addrs, err := c.resolve(ctx, t)
+	timing := Timing{}
+	if !t.literal.IsValid() {
+		timing.DNS = time.Since(start)
+	}
+	if err != nil {
+		e := failure(ctx, t, "resolving the name", ClassDNS, err)
+		e.Timing = timing
+		return nil, e
+	}
+	start = time.Now()
+	raw, addr, err := c.dialFirst(ctx, addrs)
+	timing.Connect = time.Since(start)
+	if err != nil {
+		e := failure(ctx, t, "connecting", ClassConnect, err)
+		e.Addr, e.Timing = addr, timing
+		return nil, e
+	}
+	cn := &conn{Conn: raw, tcp: raw, addr: addr}
+	if t.tls {
+		start = time.Now()
+		cn.Conn, err = c.handshake(ctx, raw, t.host)
+		timing.TLS = time.Since(start)
+		if err != nil {
+			_ = raw.Close()
+			e := failure(ctx, t, "in the TLS handshake", ClassTLS, err)
+			e.Addr, e.Timing = addr, timing
+			return nil, e
+		}
+	}
+	cn.opened(timing)
+	return cn, nil
+}
+
+// dialFirst returns the first connection that comes about, or the last error;
+// each address gets its share of the time that is left.
+func (c *Client) dialFirst(ctx context.Context, addrs []netip.AddrPort) (raw net.Conn, addr netip.AddrPort, err error) {
+	ctx, cancel := context.WithTimeout(ctx, c.limits.ConnectTimeout)
+	defer cancel()
+	deadline, _ := ctx.Deadline()
+	for i, a := range addrs {
+		addr = a
+		share := time.Until(deadline) / time.Duration(len(addrs)-i)
+		try, cancel := context.WithTimeout(ctx, share)
+		raw, err = c.dial(try, "tcp", a.String())
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	return raw, addr, err
+}
+
+// dialExactly connects to address, and asks once more at the last moment, when
+// the socket exists and nothing has been sent, that it is this address.
+func dialExactly(ctx context.Context, network, address string) (net.Conn, error) {
+	want, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return nil, err
+	}
+	dialer := net.Dialer{ControlContext: func(_ context.Context, _, actual string, _ syscall.RawConn) error {
+		got, err := netip.ParseAddrPort(actual)
+		if err != nil || got.Port() != want.Port() || got.Addr().Unmap() != want.Addr().Unmap() {
+			return errForbiddenAddress
+		}
+		return nil
+	}}
+	return dialer.DialContext(ctx, network, address)
+}
+
+func (c *Client) handshake(ctx context.Context, raw net.Conn, host string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.limits.TLSHandshakeTimeout)
+	defer cancel()
+	config := c.tls.Clone()
+	config.ServerName = host
+	secure := tls.Client(raw, config)
+	return secure, secure.HandshakeContext(ctx)
+}
+
+// certificateDetail says what is wrong in our words: the error's own text quotes
+// names out of the receiver's certificate.
+func certificateDetail(err error) string {
+	var (
+		invalidCertificate x509.CertificateInvalidError
+		wrongHost          x509.HostnameError
+		unknownAuthority   x509.UnknownAuthorityError
+	)
+	switch {
+	case errors.As(err, &invalidCertificate) && invalidCertificate.Reason == x509.Expired:
+		return "the certificate has expired or is not valid yet"
+	case errors.As(err, &wrongHost):
+		return "the certificate is for another host"
+	case errors.As(err, &unknownAuthority):
+		return "the certificate is signed by an unknown authority"
+	}
+	return "the certificate is not valid"
+}
