@@ -1,0 +1,376 @@
+// Package window holds the part of the work that is in memory: bounded by count
+// and bytes, taken from disk in order, and handed to workers fairly. Executor
+// and callbacks each have one; a group is an operation for the one, a lane for
+// the other.
+//
+// Fresh work comes in by Reserve, before it is stored, and Start, once it is:
+// no query is needed to find it. What finds no place, or would overtake what
+// waits on disk, is stored only, announced by Due, and loaded in its turn.
+package window
+
+import (
+	"container/heap"
+	"context"
+	"sync"
+	"time"
+)
+
+// Options configure a Window. Load, Run and Limit are required.
+type Options[T any] struct {
+	MaxItems      int   // in memory at once: reserved, queued and running
+	MaxGroupItems int   // of one group
+	MaxBytes      int64 // of all items together; one item always fits an empty window
+	Workers       int   // running at once
+	// Limit is how many of a group may run at once, at least 1.
+	Limit func(group string) int
+	// Load claims up to limit due items of a group from disk. next is when the
+	// following one is due, zero for none.
+	Load func(ctx context.Context, group string, limit int) (items []T, next time.Time, err error)
+	// Size is how many bytes an item holds.
+	Size func(T) int64
+	// Run does the work of an item. Its context is done when the window closes.
+	Run func(ctx context.Context, item T)
+	// Failed hears of errors of Load, which is then repeated.
+	Failed func(group string, err error)
+	Now    func() time.Time
+}
+
+const (
+	loaders   = 4
+	loadBatch = 128
+	// retryLoad is how long a group waits after a Load that failed.
+	retryLoad = time.Second
+)
+
+// Window is made by New and works from Open to Close.
+type Window[T any] struct {
+	opt     Options[T]
+	mu      sync.Mutex
+	groups  map[string]*group[T]
+	ready   []*group[T] // have a queued item and may run it, each once
+	due     dueHeap[T]  // have something on disk
+	items   int
+	bytes   int64
+	running int
+	closed  bool
+	wake    chan struct{}
+	ctx     context.Context
+	cancel  context.CancelFunc
+	work    sync.WaitGroup
+}
+
+// group is an operation or a lane with something in memory or due on disk.
+type group[T any] struct {
+	name     string
+	queue    []T
+	items    int // reserved, queued and running
+	running  int
+	isReady  bool
+	loading  bool
+	next     time.Time // when the first one on disk is due; zero: none
+	heapItem int       // index in due + 1; 0: not in it
+}
+
+// New makes a window that is still closed for work.
+func New[T any](opt Options[T]) *Window[T] {
+	w := &Window[T]{opt: opt, groups: map[string]*group[T]{}, wake: make(chan struct{}, 1)}
+	w.ctx, w.cancel = context.WithCancel(context.Background())
+	return w
+}
+
+// Open begins to load and to work.
+func (w *Window[T]) Open() {
+	for range loaders {
+		w.work.Go(w.load)
+	}
+}
+
+// Close takes nothing new, lets what runs go on until ctx is done, then cancels
+// it, and returns when all has ended. What is queued stays claimed on disk, and
+// is found there at the next start.
+func (w *Window[T]) Close(ctx context.Context) {
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	w.signal()
+	stop := context.AfterFunc(ctx, w.cancel)
+	defer stop()
+	w.work.Wait()
+	w.cancel()
+}
+
+// Reserve takes a place for fresh work. It is false where there is none, or
+// where the group has due work on disk that comes first.
+func (w *Window[T]) Reserve(name string, bytes int64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	g := w.groups[name]
+	if w.closed || !w.roomLocked(g, bytes) {
+		return false
+	}
+	if g != nil && (g.loading || !g.next.IsZero() && !g.next.After(w.opt.Now())) {
+		return false
+	}
+	w.occupy(w.group(name), bytes)
+	return true
+}
+
+func (w *Window[T]) roomLocked(g *group[T], bytes int64) bool {
+	if g != nil && g.items >= w.opt.MaxGroupItems {
+		return false
+	}
+	return w.items < w.opt.MaxItems && (w.bytes+bytes <= w.opt.MaxBytes || w.items == 0)
+}
+
+func (w *Window[T]) occupy(g *group[T], bytes int64) {
+	g.items++
+	w.items++
+	w.bytes += bytes
+}
+
+// Release gives back a place whose work was not stored.
+func (w *Window[T]) Release(name string, bytes int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if g := w.groups[name]; g != nil {
+		w.vacate(g, bytes)
+	}
+}
+
+func (w *Window[T]) vacate(g *group[T], bytes int64) {
+	full := w.items >= w.opt.MaxItems || w.bytes >= w.opt.MaxBytes
+	g.items--
+	w.items--
+	w.bytes -= bytes
+	w.forget(g)
+	if full || !g.next.IsZero() {
+		w.signal()
+	}
+}
+
+// Start hands over work that has a place. It does not block.
+func (w *Window[T]) Start(name string, item T) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.enqueue(w.group(name), item)
+}
+
+func (w *Window[T]) enqueue(g *group[T], item T) {
+	g.queue = append(g.queue, item)
+	w.makeReady(g)
+	w.dispatch()
+}
+
+// Due tells that work of a group is on disk, unclaimed, and when it is due.
+func (w *Window[T]) Due(name string, at time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	g := w.group(name)
+	if g.next.IsZero() || at.Before(g.next) {
+		w.setNext(g, at)
+		w.signal()
+	}
+}
+
+// Counts tells how much is in memory, and how much of it runs.
+func (w *Window[T]) Counts() (items, running int, bytes int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.items, w.running, w.bytes
+}
+
+func (w *Window[T]) group(name string) *group[T] {
+	g := w.groups[name]
+	if g == nil {
+		g = &group[T]{name: name}
+		w.groups[name] = g
+	}
+	return g
+}
+
+// forget drops a group that has nothing more.
+func (w *Window[T]) forget(g *group[T]) {
+	if g.items == 0 && g.next.IsZero() && !g.loading {
+		delete(w.groups, g.name)
+	}
+}
+
+func (w *Window[T]) makeReady(g *group[T]) {
+	if !g.isReady && len(g.queue) > 0 && g.running < w.opt.Limit(g.name) {
+		g.isReady = true
+		w.ready = append(w.ready, g)
+	}
+}
+
+// dispatch starts workers while there is work that may run.
+func (w *Window[T]) dispatch() {
+	for w.running < w.opt.Workers {
+		g, item, ok := w.take()
+		if !ok {
+			return
+		}
+		w.work.Add(1)
+		go w.worker(g, item)
+	}
+}
+
+// take picks the next item, the groups in turn.
+func (w *Window[T]) take() (g *group[T], item T, ok bool) {
+	if len(w.ready) == 0 || w.closed {
+		return nil, item, false
+	}
+	g = w.ready[0]
+	w.ready[0] = nil
+	if w.ready = w.ready[1:]; len(w.ready) == 0 {
+		w.ready = nil
+	}
+	var none T
+	item, g.queue[0] = g.queue[0], none
+	if g.queue = g.queue[1:]; len(g.queue) == 0 {
+		g.queue = nil
+	}
+	g.isReady = false
+	g.running++
+	w.running++
+	w.makeReady(g)
+	return g, item, true
+}
+
+// worker runs an item, and then others as long as there are some.
+func (w *Window[T]) worker(g *group[T], item T) {
+	defer w.work.Done()
+	for ok := true; ok; {
+		size := w.opt.Size(item)
+		w.opt.Run(w.ctx, item)
+		w.mu.Lock()
+		g.running--
+		w.running--
+		w.makeReady(g)
+		w.vacate(g, size)
+		g, item, ok = w.take()
+		w.mu.Unlock()
+	}
+}
+
+func (w *Window[T]) signal() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// load brings due work in from disk until the window closes.
+func (w *Window[T]) load() {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		g, n, wait, open := w.pickDue()
+		if !open {
+			w.signal() // the other loaders are to see it, too
+			return
+		}
+		if g == nil {
+			timer.Reset(wait)
+			select {
+			case <-w.wake:
+			case <-timer.C:
+			}
+			continue
+		}
+		w.signal() // there may be more for another loader
+		items, next, err := w.opt.Load(w.ctx, g.name, n)
+		if err != nil && w.opt.Failed != nil {
+			w.opt.Failed(g.name, err)
+		}
+		w.loaded(g, items, next, err)
+	}
+}
+
+// pickDue chooses a group to load n items of, or says how long there is none.
+func (w *Window[T]) pickDue() (g *group[T], n int, wait time.Duration, open bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return nil, 0, 0, false
+	}
+	if w.items >= w.opt.MaxItems || w.bytes >= w.opt.MaxBytes {
+		return nil, 0, time.Hour, true // who vacates a full window signals
+	}
+	now := w.opt.Now()
+	// Groups without room go back; they signal when they get some.
+	var full []*group[T]
+	defer func() {
+		for _, f := range full {
+			heap.Push(&w.due, f)
+		}
+	}()
+	for len(w.due) > 0 {
+		first := w.due[0]
+		if first.next.After(now) {
+			return nil, 0, min(first.next.Sub(now), time.Hour), true
+		}
+		heap.Pop(&w.due)
+		if first.loading || first.items > w.opt.MaxGroupItems/2 {
+			full = append(full, first)
+			continue
+		}
+		first.loading = true
+		first.next = time.Time{}
+		return first, min(loadBatch, w.opt.MaxGroupItems-first.items, w.opt.MaxItems-w.items), 0, true
+	}
+	return nil, 0, time.Hour, true
+}
+
+func (w *Window[T]) loaded(g *group[T], items []T, next time.Time, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	g.loading = false
+	for _, item := range items {
+		w.occupy(g, w.opt.Size(item))
+		g.queue = append(g.queue, item)
+	}
+	if err != nil {
+		next = w.opt.Now().Add(retryLoad)
+	}
+	if !next.IsZero() && (g.next.IsZero() || next.Before(g.next)) {
+		w.setNext(g, next)
+	}
+	w.makeReady(g)
+	w.dispatch()
+	w.forget(g)
+	w.signal()
+}
+
+func (w *Window[T]) setNext(g *group[T], at time.Time) {
+	g.next = at
+	if g.heapItem > 0 {
+		heap.Fix(&w.due, g.heapItem-1)
+		return
+	}
+	heap.Push(&w.due, g)
+}
+
+// dueHeap orders groups by when their first item on disk is due.
+type dueHeap[T any] []*group[T]
+
+func (h dueHeap[T]) Len() int           { return len(h) }
+func (h dueHeap[T]) Less(i, j int) bool { return h[i].next.Before(h[j].next) }
+func (h dueHeap[T]) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].heapItem, h[j].heapItem = i+1, j+1
+}
+
+func (h *dueHeap[T]) Push(x any) {
+	g := x.(*group[T])
+	*h = append(*h, g)
+	g.heapItem = len(*h)
+}
+
+func (h *dueHeap[T]) Pop() any {
+	old := *h
+	g := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	g.heapItem = 0
+	return g
+}
