@@ -24,13 +24,9 @@ type conn struct {
 
 func (c *conn) opened(times Timing) {
 	c.times = times
-	c.in = bufio.NewReader(readerFunc(c.read))
+	c.in = bufio.NewReader(c)
 	c.probe.init(c.tcp)
 }
-
-type readerFunc func([]byte) (int, error)
-
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // Close closes without a farewell: TLS's would have to be written to somebody
 // who may not be reading.
@@ -43,7 +39,8 @@ func (c *conn) interrupt() { _ = c.tcp.SetDeadline(time.Unix(1, 0)) }
 // anything unasked.
 func (c *conn) silent() bool { return c.in.Buffered() == 0 && c.probe.silent() }
 
-func (c *conn) read(p []byte) (int, error) {
+// Read reads for c.in, within the budget.
+func (c *conn) Read(p []byte) (int, error) {
 	if c.left <= 0 {
 		return 0, errHeaderLimit
 	}

@@ -31,6 +31,9 @@ func (c *Client) Explain(ctx context.Context, rawURL string) (*Target, []netip.A
 // resolve returns checked addresses only, and none of them if one is forbidden.
 func (c *Client) resolve(ctx context.Context, t *Target) ([]netip.AddrPort, error) {
 	if t.literal.IsValid() {
+		if !c.rules.mayCall(t.host, t.literal, t.port) {
+			return nil, errForbiddenAddress
+		}
 		return []netip.AddrPort{netip.AddrPortFrom(t.literal, t.port)}, nil
 	}
 	found, err := c.resolver.LookupNetIP(ctx, "ip", t.host)

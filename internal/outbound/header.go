@@ -15,7 +15,7 @@ var connectionFields = []string{
 // reservedFields say something about a callback that only the gateway may say.
 var reservedFields = []string{
 	"Content-Type", "Content-Encoding", "Content-Digest", "Forwarded", "Idempotency-Key",
-	"X-Idempotency-Key", "Signature", "Signature-Input", "traceparent", "tracestate",
+	"Signature", "Signature-Input", "traceparent", "tracestate",
 }
 
 var reservedPrefixes = []string{"proxy-", "x-forwarded-", "webhook-", "ce-"}

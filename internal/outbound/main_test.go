@@ -132,6 +132,7 @@ func (r *receiver) accepted() int {
 
 // readRequest reads a whole request, body included.
 func readRequest(t testing.TB, in *bufio.Reader) (*http.Request, []byte, bool) {
+	t.Helper()
 	request, err := http.ReadRequest(in)
 	if err != nil {
 		return nil, nil, false
@@ -145,6 +146,7 @@ func readRequest(t testing.TB, in *bufio.Reader) (*http.Request, []byte, bool) {
 
 // answering handles each request on a connection with the octets of answer.
 func answering(t testing.TB, answer string) func(net.Conn, int) {
+	t.Helper()
 	return func(c net.Conn, _ int) {
 		in := bufio.NewReader(c)
 		for {
@@ -201,7 +203,7 @@ func mustPost(t testing.TB, c *Client, url string) *Answer {
 	return answer
 }
 
-func wantClass(t testing.TB, err error, classes ...Class) *Error {
+func wantClass(t testing.TB, err error, classes ...Class) Error {
 	t.Helper()
 	var e *Error
 	if !errors.As(err, &e) {
@@ -209,9 +211,9 @@ func wantClass(t testing.TB, err error, classes ...Class) *Error {
 	}
 	for _, class := range classes {
 		if e.Class == class {
-			return e
+			return *e
 		}
 	}
 	t.Fatalf("class %s (%v), want one of %v", e.Class, errors.Unwrap(e), classes)
-	return nil
+	return Error{}
 }

@@ -14,8 +14,9 @@
 // to the next request; here such a connection is closed. And its two goroutines
 // for each connection cost as much as the exchange itself. HTTP/2 is not
 // offered: every receiver of webhooks speaks HTTP/1.1, one stalled connection
-// then holds one callback and not all of its origin's, and the floods that only
-// HTTP/2 knows have nothing to flood.
+// then holds one callback and not all of its origin's, and nobody can keep us busy
+// with frames outside of any attempt, as HTTP/2's pings and settings would on an
+// idle connection.
 package outbound
 
 import (

@@ -30,6 +30,7 @@ type urlRow struct {
 var macro = regexp.MustCompile(`@(?:repeat:([^@]*)\*(\d+)|bytes:([0-9a-f]*))@`)
 
 func expand(t testing.TB, s string) string {
+	t.Helper()
 	return macro.ReplaceAllStringFunc(s, func(m string) string {
 		parts := macro.FindStringSubmatch(m)
 		if parts[2] != "" {
@@ -131,6 +132,7 @@ type wire struct {
 }
 
 func newWire(t *testing.T, ca *authority) *wire {
+	t.Helper()
 	w := &wire{}
 	w.receiver = listen(t, func(c net.Conn, _ int) {
 		in := bufio.NewReader(c)
@@ -210,6 +212,7 @@ func TestProxyVariablesChangeNothing(t *testing.T) {
 }
 
 func runRows(t *testing.T) {
+	t.Helper()
 	ca := newAuthority(t)
 	w := newWire(t, ca)
 	for _, row := range readRows(t) {
