@@ -1,0 +1,135 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Call is a call of an operation. Only Path is required.
+type Call struct {
+	Method string // empty: POST
+	Path   string // of the operation's route, escaped, with a query if it needs one: "/scan?strict=1"
+	Header http.Header
+
+	Body        io.Reader // nil: none
+	BodyBytes   int64     // the body's length; 0: unknown, unless Body is a bytes or strings Reader
+	ContentType string
+
+	CallbackURL string   // where the callbacks go; empty: Endpoint
+	Endpoint    string   // the name of one of the app's endpoints; empty: its default, if it has one
+	Events      []string // the events to be told of; empty: those of endpoint or operation
+	State       string   // echoed unchanged in every callback
+
+	// IdempotencyKey makes a repetition of the call answer with the first one's job.
+	IdempotencyKey string
+	// Wait asks for the result itself if it is there within this time, in whole
+	// seconds. The gateway may wait less.
+	Wait time.Duration
+}
+
+// Answer is what a call was answered with: exactly one of its fields is set.
+type Answer struct {
+	Job    *AcceptedJob // the work goes on
+	Result *Result      // the work was done within Call.Wait. The caller closes its body
+}
+
+// Result is what an operation made of a call.
+type Result struct {
+	ContentType string
+	Header      http.Header // with ContentType in it
+	Body        io.ReadCloser
+}
+
+// Call calls an operation. Before the answer a call may or may not have been
+// accepted: to repeat it is safe with the same IdempotencyKey.
+func (c *Client) Call(ctx context.Context, call Call) (*Answer, error) {
+	req, err := c.callRequest(ctx, call)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.send(req)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case resp.StatusCode == http.StatusAccepted && resp.Header.Get("Location") != "":
+		defer resp.Body.Close()
+		job := &AcceptedJob{}
+		if err := c.decode(resp, job); err != nil {
+			return nil, err
+		}
+		return &Answer{Job: job}, nil
+	case resp.StatusCode/100 == 2:
+		return &Answer{Result: resultOf(resp)}, nil
+	}
+	defer resp.Body.Close()
+	return nil, problemOf(resp)
+}
+
+func resultOf(resp *http.Response) *Result {
+	return &Result{ContentType: resp.Header.Get("Content-Type"), Header: resp.Header, Body: resp.Body}
+}
+
+func (c *Client) callRequest(ctx context.Context, call Call) (*http.Request, error) {
+	if !strings.HasPrefix(call.Path, "/") {
+		return nil, errors.New("an operation's path begins with a slash")
+	}
+	if call.CallbackURL != "" && call.Endpoint != "" {
+		return nil, errors.New("a call goes back to a URL or to an endpoint, not to both")
+	}
+	method := call.Method
+	if method == "" {
+		method = "POST"
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base+call.Path, call.Body)
+	if err != nil {
+		return nil, fmt.Errorf("call an operation of %s: %w", c.origin, withoutURL(err))
+	}
+	if call.BodyBytes > 0 {
+		req.ContentLength = call.BodyBytes
+	}
+	for name, values := range call.Header {
+		req.Header[http.CanonicalHeaderKey(name)] = values
+	}
+	if call.ContentType != "" {
+		req.Header.Set("Content-Type", call.ContentType)
+	}
+	if call.IdempotencyKey != "" {
+		req.Header.Set("Idempotency-Key", call.IdempotencyKey)
+	}
+	// A gateway in front of a whole API passes on what does not ask for this.
+	prefer := "respond-async"
+	if seconds := int(call.Wait / time.Second); seconds > 0 {
+		prefer += ", wait=" + strconv.Itoa(seconds)
+	}
+	req.Header.Set("Prefer", prefer)
+	req.URL.RawQuery = call.query(req.URL.RawQuery)
+	return req, nil
+}
+
+// query adds the parameters of the callback to those of the operation, and leaves
+// these as they are spelt.
+func (call *Call) query(own string) string {
+	parts := make([]string, 0, 5)
+	if own != "" {
+		parts = append(parts, own)
+	}
+	for _, p := range [...]struct{ name, value string }{
+		{"callbackURL", call.CallbackURL},
+		{"callback", call.Endpoint},
+		{"callbackEvents", strings.Join(call.Events, ",")},
+		{"callbackState", call.State},
+	} {
+		if p.value != "" {
+			parts = append(parts, p.name+"="+url.QueryEscape(p.value))
+		}
+	}
+	return strings.Join(parts, "&")
+}

@@ -1,0 +1,62 @@
+package client
+
+import (
+	"context"
+	"iter"
+	"net/url"
+)
+
+// CreateEndpoint registers a callback URL.
+func (c *Client) CreateEndpoint(ctx context.Context, e EndpointCreate) (*Endpoint, error) {
+	return ask[Endpoint](ctx, c, "POST", "/endpoints", e)
+}
+
+// Endpoint reads an endpoint.
+func (c *Client) Endpoint(ctx context.Context, name string) (*Endpoint, error) {
+	return ask[Endpoint](ctx, c, "GET", endpointPath(name), nil)
+}
+
+// Endpoints lists the app's endpoints.
+func (c *Client) Endpoints(ctx context.Context) iter.Seq2[Endpoint, error] {
+	return pages[Endpoint](ctx, c, "/endpoints", url.Values{})
+}
+
+// UpdateEndpoint changes what the patch sets.
+func (c *Client) UpdateEndpoint(ctx context.Context, name string, p EndpointPatch) (*Endpoint, error) {
+	return ask[Endpoint](ctx, c, "PATCH", endpointPath(name), p)
+}
+
+// DeleteEndpoint removes an endpoint.
+func (c *Client) DeleteEndpoint(ctx context.Context, name string) error {
+	return c.do(ctx, "DELETE", endpointPath(name), nil, nil)
+}
+
+// Secret reads the signing secret of an endpoint, or with an empty name the
+// app's own, which signs callbacks to URLs that were sent with a call.
+func (c *Client) Secret(ctx context.Context, endpoint string) (*Secret, error) {
+	return ask[Secret](ctx, c, "GET", secretPath(endpoint), nil)
+}
+
+// RotateSecret replaces a secret, named as for Secret. The old one signs too for a day.
+func (c *Client) RotateSecret(ctx context.Context, endpoint string) (*Secret, error) {
+	return ask[Secret](ctx, c, "POST", secretPath(endpoint)+"/rotate", nil)
+}
+
+func endpointPath(name string) string { return "/endpoints/" + url.PathEscape(name) }
+
+func secretPath(endpoint string) string {
+	if endpoint == "" {
+		return "/secret"
+	}
+	return endpointPath(endpoint) + "/secret"
+}
+
+// CreateApp makes an app with its first key. It takes the admin key.
+func (c *Client) CreateApp(ctx context.Context, name string) (*AppCreated, error) {
+	return ask[AppCreated](ctx, c, "POST", "/apps", AppCreate{Name: name})
+}
+
+// Apps lists the apps. It takes the admin key.
+func (c *Client) Apps(ctx context.Context) iter.Seq2[App, error] {
+	return pages[App](ctx, c, "/apps", url.Values{})
+}
