@@ -4,6 +4,9 @@
 package job
 
 import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
 	"net/http"
 	"time"
 )
@@ -160,4 +163,21 @@ type Run struct {
 	StartedAt  time.Time
 	FinishedAt time.Time
 	Error      *Error // nil: it succeeded
+}
+
+// Child is the trace context to send on: the same trace, with a new parent id
+// (W3C Trace Context §3.2). An empty or malformed one stays empty.
+func (t Trace) Child() Trace {
+	const length = len("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+	if len(t.Parent) < length {
+		return Trace{}
+	}
+	flags, err := hex.DecodeString(t.Parent[length-2 : length])
+	if err != nil {
+		return Trace{}
+	}
+	var parent [8]byte
+	rand.Read(parent[:])
+	// Of the flags only sampled and random are known, unknown ones are sent as 0.
+	return Trace{Parent: fmt.Sprintf("00-%s-%x-%02x", t.Parent[3:35], parent, flags[0]&3), State: t.State}
 }

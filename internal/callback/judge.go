@@ -1,0 +1,173 @@
+package callback
+
+import (
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/ringback/ringback/internal/outbound"
+	"github.com/ringback/ringback/job"
+)
+
+// verdict is what follows from an attempt.
+type verdict struct {
+	kind  verdictKind
+	after time.Duration // how long the receiver wants to be left alone; 0: it did not say
+}
+
+type verdictKind uint8
+
+const (
+	settled verdictKind = iota + 1 // a complete 2xx header: the receiver has it
+	retry                          // may succeed later
+	giveUp                         // would fail again for certain
+	paused                         // no attempt was made: the endpoint is disabled
+)
+
+// Error classes of an attempt beside those of outbound: an answer that is no
+// success, and an endpoint that is there no more. The list is closed; it is also
+// the label of a metric.
+const (
+	ClassStatus     = "status"
+	ClassNoEndpoint = "no_endpoint"
+)
+
+// judge says what an exchange means, and notes it in the attempt.
+func judge(a *job.Attempt, answer *outbound.Answer, err error) verdict {
+	if err != nil {
+		var failed *outbound.Error
+		if !errors.As(err, &failed) {
+			a.Error = string(outbound.ClassProtocol)
+			return verdict{kind: retry}
+		}
+		a.Error = string(failed.Class)
+		setTiming(a, failed.Timing)
+		if failed.Addr.IsValid() {
+			a.Address = failed.Addr.String()
+		}
+		if failed.Class == outbound.ClassRefused || failed.Class == outbound.ClassRequest {
+			return verdict{kind: giveUp}
+		}
+		return verdict{kind: retry}
+	}
+	a.Status, a.Body, a.Truncated, a.Address = answer.Status, answer.Body, answer.Truncated, answer.Addr.String()
+	a.ContentType = answer.Header.Get("Content-Type")
+	setTiming(a, answer.Timing)
+	if answer.Status/100 == 2 {
+		return verdict{kind: settled}
+	}
+	a.Error = ClassStatus
+	switch answer.Status {
+	case http.StatusGone, http.StatusUnsupportedMediaType:
+		return verdict{kind: giveUp}
+	}
+	return verdict{kind: retry, after: retryAfter(answer.Header, answer.Status, a.StartedAt)}
+}
+
+func setTiming(a *job.Attempt, t outbound.Timing) {
+	a.DNS, a.Connect, a.TLS, a.FirstByte, a.Total = t.DNS, t.Connect, t.TLS, t.FirstByte, t.Total
+}
+
+// retryAfter reads how long a receiver wants to be left alone: RFC 9110 §10.2.3
+// on a 429 or 503. What cannot be read, or is past, is 0.
+func retryAfter(h http.Header, status int, now time.Time) time.Duration {
+	if status != http.StatusTooManyRequests && status != http.StatusServiceUnavailable {
+		return 0
+	}
+	value := strings.TrimSpace(h.Get("Retry-After"))
+	if value == "" {
+		return 0
+	}
+	if strings.Trim(value, "0123456789") == "" {
+		seconds, err := strconv.ParseInt(value, 10, 32)
+		if err != nil {
+			seconds = 1<<31 - 1 // digits that overflow mean very long
+		}
+		return time.Duration(seconds) * time.Second
+	}
+	at, err := http.ParseTime(value)
+	if err != nil {
+		return 0
+	}
+	return max(at.Sub(now), 0)
+}
+
+// next decides what the store is told: the callback's end, or when the next
+// attempt is due.
+func (s *Sender) next(d job.Delivery, a *job.Attempt, v verdict) job.Settlement {
+	now := s.opt.Now()
+	st := job.Settlement{Callback: d.Callback, Attempt: a, At: now}
+	schedule := s.contract(d.Callback.Operation).Schedule
+	made := a.N - d.Callback.Round // in this round
+	switch {
+	case v.kind == paused:
+		st.State, st.Waiting, st.DueAt, st.Attempt = job.Pending, "paused", now.Add(pausedDelay), nil
+	case v.kind == settled:
+		st.State = job.Delivered
+	case v.kind == giveUp, made > len(schedule), !now.Before(d.Callback.GiveUpAt):
+		st.State = job.Dead
+		s.opt.Log.Warn("callback dead", "callback", d.Callback.ID.Callback(), "lane", d.Callback.Lane(), "attempts", a.N, "error", a.Error, "status", a.Status)
+	default:
+		delay := jitter(schedule[made-1])
+		// Never before the receiver wants, but no receiver puts us off for ever.
+		delay = max(delay, min(v.after, longest(schedule)))
+		st.State, st.Waiting, st.DueAt = job.Pending, "backoff", now.Add(delay)
+		if st.DueAt.After(d.Callback.GiveUpAt) {
+			st.DueAt = d.Callback.GiveUpAt
+		}
+	}
+	return st
+}
+
+// pausedDelay is how long after an endpoint was enabled its callbacks may rest.
+const pausedDelay = time.Minute
+
+// jitter spreads a delay by ±20 %, so that what failed together is not repeated
+// together.
+func jitter(d time.Duration) time.Duration {
+	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
+}
+
+func longest(schedule []time.Duration) (most time.Duration) {
+	for _, d := range schedule {
+		most = max(most, d)
+	}
+	return most
+}
+
+// metrics count what the sender does.
+type metrics struct {
+	settled  *prometheus.CounterVec
+	attempts *prometheus.CounterVec
+	seconds  prometheus.Histogram
+}
+
+func newMetrics(r prometheus.Registerer) metrics {
+	m := metrics{
+		settled: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ringback_callbacks_settled_total",
+			Help: "Callbacks that came to their end, by state."}, []string{"state"}),
+		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ringback_attempts_total",
+			Help: "Attempts at callbacks, by outcome: the class of the status (2xx to 5xx) or of the error."}, []string{"outcome"}),
+		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "ringback_attempt_seconds",
+			Help: "Duration of attempts at callbacks.", Buckets: prometheus.ExponentialBuckets(0.001, 3, 10)}),
+	}
+	r.MustRegister(m.settled, m.attempts, m.seconds)
+	return m
+}
+
+func (m metrics) tried(answer *outbound.Answer, err error, took time.Duration) {
+	outcome := "error"
+	var failed *outbound.Error
+	switch {
+	case err == nil:
+		outcome = strconv.Itoa(answer.Status/100) + "xx"
+	case errors.As(err, &failed):
+		outcome = string(failed.Class)
+	}
+	m.attempts.WithLabelValues(outcome).Inc()
+	m.seconds.Observe(took.Seconds())
+}

@@ -1,0 +1,175 @@
+package callback
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ringback/ringback/internal/outbound"
+	"github.com/ringback/ringback/job"
+	"github.com/ringback/ringback/sign"
+)
+
+// place is where a callback goes, ready to be called: parsed, checked, with
+// opened secrets.
+type place struct {
+	endpoint job.Endpoint // zero for a URL that was sent with a call
+	target   *outbound.Target
+	headers  http.Header
+	current  []sign.Secret
+	rotating []sign.Secret // current and previous
+	until    time.Time     // the previous one's end
+}
+
+// signing are the secrets that sign at a time: two while one replaces the other.
+func (p *place) signing(now time.Time) []sign.Secret {
+	if now.Before(p.until) {
+		return p.rotating
+	}
+	return p.current
+}
+
+// places keeps the endpoints and secrets of apps in memory, so that an attempt
+// reads none. A change of an app or of its endpoints drops what is kept of it.
+type places struct {
+	opt     Options
+	mu      *sync.Mutex
+	apps    map[string]map[string]*place // by app and endpoint; "" for its URLs
+	version map[string]int               // of an app: counts its changes
+}
+
+// maxPlacesApps bounds the memory of places: above it, all are read again.
+const maxPlacesApps = 4096
+
+func newPlaces(opt Options) places {
+	return places{opt: opt, mu: &sync.Mutex{}, apps: map[string]map[string]*place{}, version: map[string]int{}}
+}
+
+func (p places) forget(app string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.apps, app)
+	p.version[app]++
+}
+
+// of finds where a callback goes. A URL that the policy refuses is a
+// *outbound.URLError, an endpoint that is gone job.ErrNotFound.
+func (p places) of(ctx context.Context, cb *job.Callback) (*place, error) {
+	if cb.Endpoint != "" {
+		pl, err := p.endpoint(ctx, cb.App, cb.Endpoint)
+		if err == nil && pl.target == nil {
+			_, err = p.opt.Client.Check(pl.endpoint.URL)
+		}
+		return pl, err
+	}
+	target, err := p.opt.Client.Check(cb.URL)
+	if err != nil {
+		return nil, err
+	}
+	app, err := p.get(ctx, cb.App, "", p.readApp)
+	if err != nil {
+		return nil, err
+	}
+	with := *app
+	with.target = target
+	return &with, nil
+}
+
+func (p places) endpoint(ctx context.Context, app, name string) (*place, error) {
+	return p.get(ctx, app, name, p.readEndpoint)
+}
+
+// get returns what is kept, or reads it. What changed while it was read is not
+// kept.
+func (p places) get(ctx context.Context, app, name string, read func(ctx context.Context, app, name string) (*place, error)) (*place, error) {
+	p.mu.Lock()
+	pl, version := p.apps[app][name], p.version[app]
+	p.mu.Unlock()
+	if pl != nil {
+		return pl, nil
+	}
+	pl, err := read(ctx, app, name)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.version[app] != version {
+		return pl, nil
+	}
+	if len(p.apps) >= maxPlacesApps {
+		clear(p.apps)
+	}
+	if p.apps[app] == nil {
+		p.apps[app] = map[string]*place{}
+	}
+	p.apps[app][name] = pl
+	return pl, nil
+}
+
+func (p places) readApp(ctx context.Context, name, _ string) (*place, error) {
+	app, err := p.opt.Store.App(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	pl := &place{}
+	return pl, p.open(pl, app.Secrets)
+}
+
+func (p places) readEndpoint(ctx context.Context, app, name string) (*place, error) {
+	e, err := p.opt.Store.Endpoint(ctx, app, name)
+	if err != nil {
+		return nil, err
+	}
+	pl := &place{endpoint: e, headers: http.Header{}}
+	for name, value := range e.Headers {
+		pl.headers.Set(name, value)
+	}
+	if len(e.Authorization) > 0 {
+		plain, err := p.opt.Seal.Open(e.Authorization, "authorization")
+		if err != nil {
+			return nil, fmt.Errorf("authorization of endpoint %s: %w", name, err)
+		}
+		pl.headers.Set("Authorization", string(plain))
+	}
+	// Refused URLs are kept, too: the attempt says why.
+	pl.target, _ = p.opt.Client.Check(e.URL)
+	return pl, p.open(pl, e.Secrets)
+}
+
+// open puts the secrets of s into pl.
+func (p places) open(pl *place, s job.Secrets) error {
+	for i, sealed := range [][]byte{s.Current, s.Previous} {
+		if len(sealed) == 0 {
+			continue
+		}
+		text, err := p.opt.Seal.Open(sealed, "secret")
+		if err != nil {
+			return fmt.Errorf("signing secret: %w", err)
+		}
+		secret, err := sign.ParseSecret(string(text))
+		if err != nil {
+			return fmt.Errorf("signing secret: %w", err)
+		}
+		if i == 0 {
+			pl.current = []sign.Secret{secret}
+		}
+		pl.rotating = append(pl.rotating, secret)
+	}
+	pl.until = s.PreviousUntil
+	return nil
+}
+
+// concurrency is how many callbacks of a lane may be in flight.
+func (p places) concurrency(lane string) int {
+	app, name, _ := strings.Cut(lane, " ")
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if pl := p.apps[app][name]; pl != nil && pl.endpoint.Concurrency > 0 {
+		return pl.endpoint.Concurrency
+	}
+	return p.opt.Concurrency
+}

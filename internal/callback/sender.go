@@ -1,0 +1,285 @@
+// Package callback delivers what is owed: it takes due callbacks lane by lane,
+// writes and signs them, sends them through the outbound client, judges the
+// answer, and stores what follows.
+package callback
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/ringback/ringback/internal/outbound"
+	"github.com/ringback/ringback/internal/seal"
+	"github.com/ringback/ringback/internal/window"
+	"github.com/ringback/ringback/job"
+	"github.com/ringback/ringback/sign"
+)
+
+// Store is what a Sender needs of a store.
+type Store interface {
+	job.Deliveries
+	job.Endpoints
+	job.Apps
+	NewID(now time.Time) job.ID
+}
+
+// Options is what a Sender needs. All but the bounds are required.
+type Options struct {
+	Store      Store
+	Client     *outbound.Client
+	Seal       *seal.Sealer
+	Operations []job.Operation
+	// ResultLink makes a signed link to a job's result.
+	ResultLink  func(job.ID) string
+	Concurrency int   // of a lane; 32
+	MaxItems    int   // callbacks in memory; 8192
+	MaxBytes    int64 // of their jobs; 64 MiB
+	Workers     int   // callbacks in flight at once; 1024
+	UserAgent   string
+	Log         *slog.Logger
+	Now         func() time.Time
+	Registerer  prometheus.Registerer
+}
+
+// Sender delivers the callbacks of a store. Make it with New.
+type Sender struct {
+	opt       Options
+	contracts map[string]job.Contract
+	window    *window.Window[job.Delivery]
+	places    places
+	metrics   metrics
+}
+
+// New makes a sender that does not send yet.
+func New(opt Options) *Sender {
+	setDefault(&opt.Concurrency, 32)
+	setDefault(&opt.MaxItems, 8192)
+	setDefault(&opt.MaxBytes, 64<<20)
+	setDefault(&opt.Workers, 1024)
+	s := &Sender{opt: opt, contracts: map[string]job.Contract{}, metrics: newMetrics(opt.Registerer)}
+	for _, op := range opt.Operations {
+		s.contracts[op.Name] = op.WithDefaults().Callback
+	}
+	s.places = newPlaces(opt)
+	s.window = window.New(window.Options[job.Delivery]{
+		MaxItems: opt.MaxItems, MaxGroupItems: max(opt.MaxItems/2, 1), MaxBytes: opt.MaxBytes, Workers: opt.Workers,
+		Limit: s.places.concurrency,
+		Load: func(ctx context.Context, lane string, limit int) ([]job.Delivery, time.Time, error) {
+			return opt.Store.ClaimCallbacks(ctx, lane, opt.Now(), limit)
+		},
+		Size:   func(d job.Delivery) int64 { return size(d.Job) },
+		Run:    s.deliver,
+		Failed: func(_ string, err error) { opt.Log.Error("load callbacks", "error", err) },
+		Now:    opt.Now,
+	})
+	return s
+}
+
+func setDefault[T int | int64](field *T, value T) {
+	if *field == 0 {
+		*field = value
+	}
+}
+
+// size is how many bytes a delivery holds in memory, about.
+func size(j *job.Job) int64 {
+	n := 2048 + int64(len(j.Request.Body.Inline))
+	if j.Result != nil {
+		n += int64(len(j.Result.Body.Inline))
+	}
+	return n
+}
+
+// Open begins to deliver, with what is due on disk.
+func (s *Sender) Open(ctx context.Context) error {
+	due, err := s.opt.Store.DueCallbacks(ctx)
+	if err != nil {
+		return fmt.Errorf("open callbacks: %w", err)
+	}
+	for _, d := range due {
+		s.window.Due(d.Group, d.At)
+	}
+	s.window.Open()
+	return nil
+}
+
+// Close lets attempts end until ctx is done, then cuts them off.
+func (s *Sender) Close(ctx context.Context) { s.window.Close(ctx) }
+
+// Committed hears of every change of the store.
+func (s *Sender) Committed(ch job.Change) {
+	switch ch.Kind {
+	case job.CallbackOwed:
+		if ch.Claimed {
+			s.window.Start(ch.Callback.Lane(), job.Delivery{Callback: ch.Callback, Job: ch.Job})
+			return
+		}
+		s.window.Due(ch.Callback.Lane(), ch.Callback.DueAt)
+	case job.CallbackTried:
+		s.window.Due(ch.Callback.Lane(), ch.Callback.DueAt)
+	case job.AppChanged, job.EndpointChanged:
+		s.places.forget(ch.App)
+	}
+}
+
+// Owe makes the callbacks that a job owes for its terminal state, with places in
+// their lanes where there are some.
+func (s *Sender) Owe(ctx context.Context, j *job.Job, state job.State, at time.Time) []job.OwedCallback {
+	t := j.Target
+	if t == nil {
+		return nil
+	}
+	contract, known := s.contracts[j.Operation]
+	if !known {
+		contract = job.Operation{}.WithDefaults().Callback
+	}
+	events, method := contract.Events, contract.Method
+	if t.Endpoint != "" {
+		// One that cannot be read now is owed all the same; its attempts will tell.
+		if p, err := s.places.endpoint(ctx, j.App, t.Endpoint); err == nil {
+			if len(p.endpoint.Events) > 0 {
+				events = p.endpoint.Events
+			}
+			if p.endpoint.Method != "" {
+				method = p.endpoint.Method
+			}
+		}
+	}
+	if len(t.Events) > 0 {
+		events = t.Events
+	}
+	if !slices.Contains(events, state.Event()) {
+		return nil
+	}
+	cb := &job.Callback{ID: s.opt.Store.NewID(at), JobID: j.ID, App: j.App, Operation: j.Operation, Event: state.Event(),
+		Endpoint: t.Endpoint, URL: t.URL, Method: method, Echo: t.State, CreatedAt: at, DueAt: at,
+		GiveUpAt: at.Add(contract.GiveUpAfter), State: job.Pending}
+	return []job.OwedCallback{{Callback: cb, Claimed: s.window.Reserve(cb.Lane(), size(j))}}
+}
+
+// OweUnclaimed is Owe without places: the callbacks wait for their turn on disk.
+func (s *Sender) OweUnclaimed(j *job.Job, state job.State, at time.Time) []job.OwedCallback {
+	owed := s.Owe(context.Background(), j, state, at)
+	s.Disown(j, owed)
+	for i := range owed {
+		owed[i].Claimed = false
+	}
+	return owed
+}
+
+// Disown gives back the places of callbacks that were not stored.
+func (s *Sender) Disown(j *job.Job, owed []job.OwedCallback) {
+	for _, o := range owed {
+		if o.Claimed {
+			s.window.Release(o.Callback.Lane(), size(j))
+		}
+	}
+}
+
+// deliver makes one attempt at a callback and stores what follows from it.
+func (s *Sender) deliver(ctx context.Context, d job.Delivery) {
+	now := s.opt.Now()
+	attempt := &job.Attempt{N: d.Callback.Attempts + 1, StartedAt: now}
+	verdict, err := s.try(ctx, d, attempt)
+	if err != nil {
+		s.settle(ctx, job.Settlement{Callback: d.Callback, State: job.Pending, DueAt: s.opt.Now().Add(time.Second), At: s.opt.Now()})
+		s.opt.Log.Error("callback put back", "callback", d.Callback.ID.Callback(), "error", err)
+		return
+	}
+	s.settle(ctx, s.next(d, attempt, verdict))
+}
+
+// try makes the attempt. Its error means that none was made, or none that counts.
+func (s *Sender) try(ctx context.Context, d job.Delivery, a *job.Attempt) (verdict, error) {
+	place, err := s.places.of(ctx, d.Callback)
+	switch {
+	case errors.Is(err, job.ErrNotFound):
+		a.Error = ClassNoEndpoint
+		return verdict{kind: giveUp}, nil
+	case err != nil:
+		var refused *outbound.URLError
+		if errors.As(err, &refused) {
+			a.Error = string(outbound.ClassRefused)
+			return verdict{kind: giveUp}, nil
+		}
+		return verdict{}, err
+	case place.endpoint.Disabled:
+		return verdict{kind: paused}, nil
+	}
+	if err := s.opt.Store.StartAttempt(ctx, d.Callback.ID, a.N, a.StartedAt, d.Callback.Rescued); err != nil {
+		return verdict{}, err
+	}
+	body := appendEnvelope(make([]byte, 0, 512+int(d.Job.ResultBody().Size)), d.Callback, d.Job, s.opt.ResultLink)
+	header, err := s.header(place, d, a, body)
+	if err != nil {
+		return verdict{}, err
+	}
+	answer, err := s.opt.Client.Do(ctx, &outbound.Request{Target: place.target, Method: d.Callback.Method, Header: header, Body: body,
+		Timeout: s.contract(d.Callback.Operation).Timeout})
+	s.metrics.tried(answer, err, s.opt.Now().Sub(a.StartedAt))
+	if err != nil && ctx.Err() != nil {
+		return verdict{}, fmt.Errorf("the gateway is stopping: %w", err)
+	}
+	return judge(a, answer, err), nil
+}
+
+func (s *Sender) contract(operation string) job.Contract {
+	if c, ok := s.contracts[operation]; ok {
+		return c
+	}
+	return job.Operation{}.WithDefaults().Callback
+}
+
+// header makes the header of an attempt: what the endpoint wants, then what is
+// ours, the signature last.
+func (s *Sender) header(p *place, d job.Delivery, a *job.Attempt, body []byte) (http.Header, error) {
+	h := make(http.Header, 8+len(p.headers))
+	for name, value := range p.headers {
+		h[name] = value
+	}
+	h["Content-Type"] = contentTypeJSON
+	h["User-Agent"] = []string{s.opt.UserAgent}
+	if t := d.Job.Request.Trace.Child(); t.Parent != "" {
+		h["Traceparent"] = []string{t.Parent}
+		if t.State != "" {
+			h["Tracestate"] = []string{t.State}
+		}
+	}
+	m := sign.Message{ID: d.Callback.ID.Callback(), Timestamp: a.StartedAt, Body: body}
+	if err := sign.Sign(h, m, p.signing(a.StartedAt)...); err != nil {
+		return nil, fmt.Errorf("sign: %w", err)
+	}
+	return h, nil
+}
+
+var contentTypeJSON = []string{"application/json"}
+
+// settle stores the outcome of an attempt, and keeps trying while the store can
+// take nothing: what was delivered must not be sent again for want of a row.
+func (s *Sender) settle(ctx context.Context, st job.Settlement) {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		err := s.opt.Store.SettleAttempt(context.WithoutCancel(ctx), st)
+		if err == nil {
+			if st.State != job.Pending {
+				s.metrics.settled.WithLabelValues(st.State.String()).Inc()
+			}
+			return
+		}
+		if !errors.Is(err, job.ErrUnavailable) {
+			s.opt.Log.Error("store an attempt", "callback", st.Callback.ID.Callback(), "error", err)
+			return
+		}
+		s.opt.Log.Error("the store takes no attempts", "callback", st.Callback.ID.Callback(), "error", err)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			// The claim stays on disk; the next start finds the attempt interrupted.
+			return
+		}
+	}
+}

@@ -1,0 +1,388 @@
+// Package executor runs jobs: it gives each a worker when its turn comes, bounds
+// the attempt in time, repeats what may succeed later, and stores the outcome
+// together with the callbacks that it owes.
+package executor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/ringback/ringback/internal/backend"
+	"github.com/ringback/ringback/internal/body"
+	"github.com/ringback/ringback/internal/seal"
+	"github.com/ringback/ringback/internal/window"
+	"github.com/ringback/ringback/job"
+)
+
+// Operation is an operation and what executes it.
+type Operation struct {
+	job.Operation
+	Backend backend.Backend
+}
+
+// Options is what an Executor needs. All but the bounds are required.
+type Options struct {
+	Store      job.Runs
+	Bodies     body.Storage
+	Seal       *seal.Sealer
+	Operations []Operation
+	// Owe makes the callbacks that a job owes at its end, with places in their
+	// lanes; Disown gives the places back where they could not be stored.
+	Owe        func(ctx context.Context, j *job.Job, state job.State, at time.Time) []job.OwedCallback
+	Disown     func(*job.Job, []job.OwedCallback)
+	MaxItems   int   // jobs in memory; 4096
+	MaxBytes   int64 // of their inline bodies; 64 MiB
+	Log        *slog.Logger
+	Now        func() time.Time
+	Registerer prometheus.Registerer
+}
+
+// Executor runs the jobs of a store. Make it with New.
+type Executor struct {
+	opt     Options
+	ops     map[string]Operation
+	window  *window.Window[*job.Job]
+	metrics metrics
+
+	mu   sync.Mutex
+	held map[job.ID]*held // the jobs in memory, queued or running
+}
+
+// held is what a cancellation needs to know of a job in memory.
+type held struct {
+	canceled bool
+	cancel   context.CancelCauseFunc // nil before the run
+}
+
+// errCanceled is the cause of a run's end where its job was canceled meanwhile.
+var errCanceled = errors.New("the job was canceled")
+
+// New makes an executor that does not run yet.
+func New(opt Options) *Executor {
+	e := &Executor{opt: opt, ops: map[string]Operation{}, held: map[job.ID]*held{}, metrics: newMetrics(opt.Registerer)}
+	workers := 0
+	for _, op := range opt.Operations {
+		op.Operation = op.WithDefaults()
+		e.ops[op.Name] = op
+		workers += op.Concurrency
+	}
+	if e.opt.MaxItems == 0 {
+		e.opt.MaxItems = 4096
+	}
+	if e.opt.MaxBytes == 0 {
+		e.opt.MaxBytes = 64 << 20
+	}
+	e.window = window.New(window.Options[*job.Job]{
+		MaxItems: e.opt.MaxItems, MaxGroupItems: max(e.opt.MaxItems/2, 1), MaxBytes: e.opt.MaxBytes, Workers: max(workers, 1),
+		Limit: func(op string) int { return max(e.ops[op].Concurrency, 1) },
+		Load: func(ctx context.Context, op string, limit int) ([]*job.Job, time.Time, error) {
+			jobs, next, err := opt.Store.ClaimRuns(ctx, op, opt.Now(), limit)
+			for _, j := range jobs {
+				e.hold(j.ID)
+			}
+			return jobs, next, err
+		},
+		Size:   Size,
+		Run:    e.run,
+		Failed: func(op string, err error) { opt.Log.Error("load jobs", "operation", op, "error", err) },
+		Now:    opt.Now,
+	})
+	return e
+}
+
+// Size is how many bytes a job holds in memory, about.
+func Size(j *job.Job) int64 { return 1024 + int64(len(j.Request.Body.Inline)) }
+
+// Open begins to run jobs, with those that are due on disk.
+func (e *Executor) Open(ctx context.Context) error {
+	due, err := e.opt.Store.DueRuns(ctx)
+	if err != nil {
+		return fmt.Errorf("open executor: %w", err)
+	}
+	for _, d := range due {
+		e.window.Due(d.Group, d.At)
+	}
+	e.window.Open()
+	return nil
+}
+
+// Close lets runs end until ctx is done, then cuts them off and hands them back.
+func (e *Executor) Close(ctx context.Context) { e.window.Close(ctx) }
+
+// Reserve takes a place in memory for a job of an operation, before it is stored.
+func (e *Executor) Reserve(operation string, bytes int64) bool {
+	return e.window.Reserve(operation, bytes)
+}
+
+// Release gives back the place of a job that was not stored.
+func (e *Executor) Release(operation string, bytes int64) { e.window.Release(operation, bytes) }
+
+// Committed hears of every change of the store.
+func (e *Executor) Committed(ch job.Change) {
+	switch ch.Kind {
+	case job.JobAccepted:
+		if ch.Claimed {
+			e.hold(ch.Job.ID)
+			e.window.Start(ch.Job.Operation, ch.Job)
+			return
+		}
+		e.window.Due(ch.Job.Operation, ch.Job.DueAt)
+	case job.JobRetried:
+		e.window.Due(ch.Job.Operation, ch.Job.DueAt)
+	case job.JobFinished:
+		if ch.Job.State == job.Canceled {
+			e.cancel(ch.Job.ID)
+		}
+	}
+}
+
+func (e *Executor) hold(id job.ID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.held[id] = &held{}
+}
+
+func (e *Executor) cancel(id job.ID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if h := e.held[id]; h != nil {
+		h.canceled = true
+		if h.cancel != nil {
+			h.cancel(errCanceled)
+		}
+	}
+}
+
+// runs notes how the run of a held job can be canceled. It is false where that
+// has happened before.
+func (e *Executor) runs(id job.ID, cancel context.CancelCauseFunc) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	h := e.held[id]
+	h.cancel = cancel
+	return !h.canceled
+}
+
+func (e *Executor) letGo(id job.ID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.held, id)
+}
+
+// run makes one attempt at a job and stores how it ended.
+func (e *Executor) run(ctx context.Context, j *job.Job) {
+	runCtx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if !e.runs(j.ID, cancel) {
+		e.letGo(j.ID)
+		return
+	}
+	op, known := e.ops[j.Operation]
+	now := e.opt.Now()
+	if end, why := e.unfit(j, op, known, now); why != nil {
+		e.letGo(j.ID)
+		e.finish(ctx, job.Finish{Job: j, State: end, At: now, Error: why})
+		return
+	}
+	n := j.Runs + 1
+	if err := e.start(ctx, op, j, n, now); err != nil {
+		e.opt.Log.Error("start run", "job", j.ID.Job(), "error", err)
+		e.letGo(j.ID)
+		e.handBack(ctx, j, e.opt.Now().Add(time.Second))
+		return
+	}
+	timeout := op.Timeout
+	if !j.Deadline.IsZero() {
+		timeout = min(timeout, j.Deadline.Sub(now))
+	}
+	runCtx, stop := context.WithTimeout(runCtx, timeout)
+	defer stop()
+	result, err := e.attempt(runCtx, op, j, n)
+	cutOff := context.Cause(runCtx)
+	// Before the end is stored: from then on the job may be claimed again.
+	e.letGo(j.ID)
+	e.conclude(ctx, op, j, outcome{n: n, started: now, result: result, err: err, cutOff: cutOff})
+}
+
+// unfit says why a job must come to its end without a further run.
+func (e *Executor) unfit(j *job.Job, op Operation, known bool, now time.Time) (job.State, *job.Error) {
+	switch {
+	case !known:
+		return job.Failed, &job.Error{Code: job.CodeUnconfigured, Message: "the gateway's configuration has this operation no more"}
+	case !j.Deadline.IsZero() && !now.Before(j.Deadline):
+		return job.Expired, &job.Error{Code: job.CodeExpired, Message: "the job's deadline came before its result"}
+	case j.Interrupted > 0 && op.AtMostOnce:
+		return job.Failed, &job.Error{Code: job.CodeInterrupted, Message: "the gateway stopped during the run, and the operation runs at most once"}
+	case j.Runs >= op.Retry.Attempts:
+		return job.Failed, &job.Error{Code: job.CodeInterrupted, Message: "the gateway stopped during the run, once too often"}
+	}
+	return 0, nil
+}
+
+// start stores that a run begins. What must not run twice unnoticed waits for it.
+func (e *Executor) start(ctx context.Context, op Operation, j *job.Job, n int, now time.Time) error {
+	return e.opt.Store.StartRun(ctx, j.ID, n, now, op.AtMostOnce || j.Rescued)
+}
+
+// attempt calls the backend. A panic in it is a failed attempt.
+func (e *Executor) attempt(ctx context.Context, op Operation, j *job.Job, n int) (_ *job.Result, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &backend.Failure{Code: job.CodePanic, Message: "the backend panicked", Cause: fmt.Errorf("%v\n%s", p, debug.Stack())}
+		}
+	}()
+	run := &backend.Run{Job: j, N: n, Bodies: e.opt.Bodies, MaxResult: op.MaxResultBytes, Fresh: op.AtMostOnce}
+	if sealed := j.Request.Authorization; len(sealed) > 0 {
+		plain, err := e.opt.Seal.Open(sealed, "authorization")
+		if err != nil {
+			return nil, &backend.Failure{Code: job.CodeBackendError, Message: "the stored Authorization cannot be opened", Final: true, Cause: err}
+		}
+		run.Authorization = string(plain)
+	}
+	return op.Backend.Run(ctx, run)
+}
+
+// outcome is how an attempt ended.
+type outcome struct {
+	n       int
+	started time.Time
+	result  *job.Result
+	err     error
+	cutOff  error // why the attempt's context was done, nil where it was not
+}
+
+// conclude decides what follows from an attempt, and stores it.
+func (e *Executor) conclude(ctx context.Context, op Operation, j *job.Job, o outcome) {
+	now := e.opt.Now()
+	run := &job.Run{N: o.n, StartedAt: o.started, FinishedAt: now}
+	switch {
+	case errors.Is(o.cutOff, errCanceled):
+		e.discard(j, o.result)
+		e.metrics.runs.WithLabelValues(op.Name, "canceled").Inc()
+		return
+	case o.err == nil:
+		e.metrics.ran(op.Name, "succeeded", now.Sub(o.started))
+		e.finish(ctx, job.Finish{Job: j, State: job.Succeeded, At: now, Run: run, Result: o.result})
+		return
+	case ctx.Err() != nil && !op.AtMostOnce:
+		e.handBack(ctx, j, now)
+		return
+	}
+	failure := e.failure(op, j, o, ctx.Err() != nil)
+	run.Error = &job.Error{Code: failure.Code, Message: failure.Message, Detail: failure.Detail}
+	e.metrics.ran(op.Name, string(failure.Code), now.Sub(o.started))
+	f := job.Finish{Job: j, State: job.Failed, At: now, Run: run, Error: run.Error}
+	if !failure.Final && o.n < op.Retry.Attempts {
+		f.State, f.DueAt = job.Accepted, now.Add(max(backoff(op.Retry, o.n), min(failure.RetryAfter, maxRetryAfter)))
+		if !j.Deadline.IsZero() && f.DueAt.After(j.Deadline) {
+			f.DueAt = j.Deadline
+		}
+	}
+	e.finish(ctx, f)
+}
+
+// maxRetryAfter bounds how long a backend can put a job off.
+const maxRetryAfter = time.Hour
+
+// failure puts the error of an attempt in words.
+func (e *Executor) failure(op Operation, j *job.Job, o outcome, stopping bool) *backend.Failure {
+	var f *backend.Failure
+	switch {
+	case stopping:
+		f = &backend.Failure{Code: job.CodeInterrupted, Message: "the gateway stopped during the run, and the operation runs at most once", Final: true}
+	case errors.Is(o.cutOff, context.DeadlineExceeded):
+		f = &backend.Failure{Code: job.CodeTimeout, Message: "the attempt took longer than " + op.Timeout.String()}
+	case !errors.As(o.err, &f):
+		f = &backend.Failure{Code: job.CodeBackendError, Message: "the backend failed", Cause: o.err}
+	}
+	e.opt.Log.Warn("run failed", "job", j.ID.Job(), "operation", op.Name, "attempt", o.n, "code", f.Code, "error", o.err)
+	return f
+}
+
+// backoff is the delay before run n+1, ±20 %.
+func backoff(r job.Retry, n int) time.Duration {
+	d := r.MaxBackoff
+	if n < 32 && r.Backoff<<(n-1) < r.MaxBackoff && r.Backoff<<(n-1) > 0 {
+		d = r.Backoff << (n - 1)
+	}
+	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
+}
+
+// handBack makes a run that did not come to its end as if it had not begun.
+func (e *Executor) handBack(ctx context.Context, j *job.Job, due time.Time) {
+	e.finish(ctx, job.Finish{Job: j, State: job.Accepted, At: e.opt.Now(), DueAt: due})
+}
+
+// finish stores the end of a run. While the store can take nothing the outcome is
+// kept and tried again: a run that is over must not run again for want of a row.
+func (e *Executor) finish(ctx context.Context, f job.Finish) {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		if f.State.Terminal() {
+			f.Callbacks = e.opt.Owe(ctx, f.Job, f.State, f.At)
+		}
+		err := e.opt.Store.FinishRun(context.WithoutCancel(ctx), f)
+		if err == nil {
+			if f.State.Terminal() {
+				e.metrics.jobs.WithLabelValues(f.Job.Operation, f.State.String()).Inc()
+			}
+			return
+		}
+		e.opt.Disown(f.Job, f.Callbacks)
+		if !errors.Is(err, job.ErrUnavailable) {
+			e.discard(f.Job, f.Result)
+			if !errors.Is(err, job.ErrTerminal) {
+				e.opt.Log.Error("store the end of a run", "job", f.Job.ID.Job(), "error", err)
+			}
+			return
+		}
+		e.opt.Log.Error("the store takes no results", "job", f.Job.ID.Job(), "error", err)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			// The claim stays on disk; the next start finds the run interrupted.
+			return
+		}
+	}
+}
+
+// discard deletes the stored body of a result that nobody will ask for.
+func (e *Executor) discard(j *job.Job, r *job.Result) {
+	if r == nil || r.Body.Ref == "" || r.Body.Ref == j.Request.Body.Ref {
+		return
+	}
+	if err := e.opt.Bodies.Delete(r.Body.Ref); err != nil {
+		e.opt.Log.Warn("delete an unused result", "job", j.ID.Job(), "error", err)
+	}
+}
+
+// metrics count what the executor does.
+type metrics struct {
+	jobs    *prometheus.CounterVec
+	runs    *prometheus.CounterVec
+	seconds *prometheus.HistogramVec
+}
+
+func newMetrics(r prometheus.Registerer) metrics {
+	m := metrics{
+		jobs: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ringback_jobs_finished_total",
+			Help: "Jobs that came to their end, by operation and state."}, []string{"operation", "state"}),
+		runs: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ringback_runs_total",
+			Help: "Attempts of backends, by operation and outcome: succeeded, canceled or an error code."}, []string{"operation", "outcome"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "ringback_run_seconds",
+			Help: "Duration of backend attempts.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 10)}, []string{"operation"}),
+	}
+	r.MustRegister(m.jobs, m.runs, m.seconds)
+	return m
+}
+
+func (m metrics) ran(operation, outcome string, took time.Duration) {
+	m.runs.WithLabelValues(operation, outcome).Inc()
+	m.seconds.WithLabelValues(operation).Observe(took.Seconds())
+}
