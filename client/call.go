@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// expectBytes is from where a body is large enough to ask first.
+const expectBytes = 1 << 20
+
 // Call is a call of an operation. Only Path is required.
 type Call struct {
 	Method string // empty: POST
@@ -94,6 +97,10 @@ func (c *Client) callRequest(ctx context.Context, call Call) (*http.Request, err
 	}
 	if call.BodyBytes > 0 {
 		req.ContentLength = call.BodyBytes
+	}
+	// A large body is not sent before the gateway has agreed to it.
+	if req.Body != nil && req.Body != http.NoBody && (req.ContentLength == 0 || req.ContentLength > expectBytes) {
+		req.Header.Set("Expect", "100-continue")
 	}
 	for name, values := range call.Header {
 		req.Header[http.CanonicalHeaderKey(name)] = values

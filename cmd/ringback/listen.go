@@ -167,7 +167,9 @@ func (l *listener) serve(ctx context.Context, addr string) error {
 		err = errors.Join(err, server.Close())
 		return fmt.Errorf("stop listening: %w", err)
 	}
-	<-ended
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("listen: %w", err)
+	}
 	return nil
 }
 

@@ -40,6 +40,8 @@ func TestScripts(t *testing.T) {
 			env.Setenv("RINGBACK_KEY", "key-of-shop")
 			env.Setenv("SECRET", secretText)
 			env.Setenv("TZ", "UTC")
+			// A program that was built with -race sleeps for a second before it exits.
+			env.Setenv("GORACE", "atexit_sleep_ms=0")
 			return ln.Close()
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -202,7 +204,9 @@ func (g *fakeGateway) manage() {
 			var raw json.RawMessage
 			read(r, &raw)
 			e.Headers = nil // json would merge them
-			json.Unmarshal(raw, e)
+			if err := json.Unmarshal(raw, e); err != nil {
+				panic(err)
+			}
 			answer(w, 200, e)
 		}
 	})
@@ -288,7 +292,7 @@ func result(w http.ResponseWriter, r *http.Request) {
 		answer(w, 202, job("job_accepted", client.StatusAccepted))
 	default:
 		w.Header().Set("Content-Type", "application/json")
-		io.WriteString(w, `{"infected":true,"signature":"Eicar"}`)
+		fmt.Fprint(w, `{"infected":true,"signature":"Eicar"}`)
 	}
 }
 
@@ -323,13 +327,18 @@ func read(r *http.Request, v any) {
 }
 
 func answer(w http.ResponseWriter, status int, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(v)
+	write(w, status, "application/json", v)
 }
 
 func problem(w http.ResponseWriter, status int, code, hint string) {
-	w.Header().Set("Content-Type", "application/problem+json")
+	write(w, status, "application/problem+json",
+		client.Problem{Title: http.StatusText(status), Status: status, Code: code, Detail: "a detail", Hint: hint})
+}
+
+func write(w http.ResponseWriter, status int, contentType string, v any) {
+	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(client.Problem{Title: http.StatusText(status), Status: status, Code: code, Detail: "a detail", Hint: hint})
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		panic(err)
+	}
 }

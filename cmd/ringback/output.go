@@ -138,7 +138,9 @@ func (c *cli) showTable(header []string, rows iter.Seq[[]string]) error {
 	for row := range rows {
 		writeRow(w, row)
 	}
-	w.Flush() // a buffer takes everything
+	if err := w.Flush(); err != nil {
+		return writeError(err)
+	}
 	for i, line := range strings.Split(strings.TrimRight(b.String(), "\n"), "\n") {
 		line = strings.TrimRight(line, " ")
 		if i == 0 {

@@ -110,11 +110,11 @@ func (t *term) copy(r io.Reader) error {
 		return nil
 	}
 	buf := make([]byte, 32<<10)
-	var rest []byte // the beginning of a character whose end is still to come
+	kept := 0 // bytes of a character whose end is still to come
 	last := byte('\n')
 	for {
-		n, err := r.Read(buf)
-		text := append(rest, buf[:n]...)
+		n, err := r.Read(buf[kept:])
+		text := buf[:kept+n]
 		whole := len(text)
 		if err == nil {
 			whole -= partialRune(text)
@@ -128,7 +128,7 @@ func (t *term) copy(r io.Reader) error {
 				return writeError(err)
 			}
 		}
-		rest = bytes.Clone(text[whole:])
+		kept = copy(buf, text[whole:])
 		switch {
 		case err == io.EOF && last != '\n':
 			return t.print("")
