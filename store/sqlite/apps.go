@@ -134,9 +134,7 @@ const endpointColumns = `app, name, url, is_default, operations, events, method,
 
 func scanEndpoint(row *scanner) job.Endpoint {
 	e := job.Endpoint{App: row.text(), Name: row.text(), URL: row.text(), Default: row.bool(), Operations: row.words()}
-	for _, word := range row.words() {
-		e.Events = append(e.Events, job.Event(word))
-	}
+	e.Events = eventsOf(row.words())
 	e.Method = row.text()
 	for name, values := range decodeHeader(row.text()) {
 		if e.Headers == nil {
@@ -150,21 +148,18 @@ func scanEndpoint(row *scanner) job.Endpoint {
 }
 
 func (b *binder) endpoint(e job.Endpoint) *binder {
-	events := make([]string, len(e.Events))
-	for i, ev := range e.Events {
-		events[i] = string(ev)
-	}
 	var headers strings.Builder
 	for name, value := range e.Headers {
 		headers.WriteString(name + ": " + value + "\n")
 	}
-	return b.text(e.App).text(e.Name).text(e.URL).bool(e.Default).text(strings.Join(e.Operations, " ")).text(strings.Join(events, " ")).
+	return b.text(e.App).text(e.Name).text(e.URL).bool(e.Default).text(strings.Join(e.Operations, " ")).text(strings.Join(eventWords(e.Events), " ")).
 		text(e.Method).text(headers.String()).blob(e.Authorization).int(int64(e.Concurrency)).bool(e.Disabled).
 		time(e.CreatedAt).time(e.UpdatedAt).blob(e.Secrets.Current).blob(e.Secrets.Previous).time(e.Secrets.PreviousUntil)
 }
 
 // CreateEndpoint implements job.Endpoints.
 func (s *Store) CreateEndpoint(ctx context.Context, e job.Endpoint) error {
+	var changed []string
 	err := s.write(ctx, func(c *conn) error {
 		err := c.bind(`INSERT INTO endpoints (` + endpointColumns + `) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING`).endpoint(e).exec()
 		if err != nil {
@@ -173,25 +168,29 @@ func (s *Store) CreateEndpoint(ctx context.Context, e job.Endpoint) error {
 		if c.Changes() == 0 {
 			return job.ErrExists
 		}
-		return c.onlyDefault(e)
-	}, announceEndpoint(e.App, e.Name))
+		changed, err = c.onlyDefault(e)
+		return err
+	}, func(emit func(job.Change)) { announceEndpoints(emit, e.App, append(changed, e.Name)) })
 	return wrap(err, "create endpoint %s", e.Name)
 }
 
-func announceEndpoint(app, name string) func(func(job.Change)) {
-	return func(emit func(job.Change)) { emit(job.Change{Kind: job.EndpointChanged, App: app, Name: name}) }
+func announceEndpoints(emit func(job.Change), app string, names []string) {
+	for _, name := range names {
+		emit(job.Change{Kind: job.EndpointChanged, App: app, Name: name})
+	}
 }
 
-// onlyDefault takes from the other endpoints what e is now the default for.
-func (c *conn) onlyDefault(e job.Endpoint) error {
+// onlyDefault takes from the other endpoints what e is now the default for, and
+// returns their names.
+func (c *conn) onlyDefault(e job.Endpoint) (changed []string, err error) {
 	if !e.Default {
-		return nil
+		return nil, nil
 	}
 	var others []job.Endpoint
-	err := c.bind(`SELECT ` + endpointColumns + ` FROM endpoints WHERE app = ? AND name <> ? AND is_default`).text(e.App).text(e.Name).
+	err = c.bind(`SELECT ` + endpointColumns + ` FROM endpoints WHERE app = ? AND name <> ? AND is_default`).text(e.App).text(e.Name).
 		each(func(row *scanner) { others = append(others, scanEndpoint(row)) })
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, o := range others {
 		was := len(o.Operations)
@@ -202,10 +201,11 @@ func (c *conn) onlyDefault(e job.Endpoint) error {
 		err := c.bind(`UPDATE endpoints SET is_default = ?, operations = ? WHERE app = ? AND name = ?`).
 			bool(len(o.Operations) > 0).text(strings.Join(o.Operations, " ")).text(o.App).text(o.Name).exec()
 		if err != nil {
-			return err
+			return nil, err
 		}
+		changed = append(changed, o.Name)
 	}
-	return nil
+	return changed, nil
 }
 
 func without(all, some []string) (rest []string) {
@@ -219,14 +219,16 @@ func without(all, some []string) (rest []string) {
 
 // UpdateEndpoint implements job.Endpoints.
 func (s *Store) UpdateEndpoint(ctx context.Context, e job.Endpoint) error {
-	err := s.write(ctx, func(c *conn) error {
+	var changed []string
+	err := s.write(ctx, func(c *conn) (err error) {
 		b := c.bind(`UPDATE endpoints SET (` + endpointColumns + `) = (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)
 			WHERE app = ?1 AND name = ?2`).endpoint(e)
 		if err := c.change(b); err != nil {
 			return err
 		}
-		return c.onlyDefault(e)
-	}, announceEndpoint(e.App, e.Name))
+		changed, err = c.onlyDefault(e)
+		return err
+	}, func(emit func(job.Change)) { announceEndpoints(emit, e.App, append(changed, e.Name)) })
 	return wrap(err, "update endpoint %s", e.Name)
 }
 
@@ -234,7 +236,7 @@ func (s *Store) UpdateEndpoint(ctx context.Context, e job.Endpoint) error {
 func (s *Store) DeleteEndpoint(ctx context.Context, app, name string) error {
 	err := s.write(ctx, func(c *conn) error {
 		return c.change(c.bind(`DELETE FROM endpoints WHERE app = ? AND name = ?`).text(app).text(name))
-	}, announceEndpoint(app, name))
+	}, func(emit func(job.Change)) { announceEndpoints(emit, app, []string{name}) })
 	return wrap(err, "delete endpoint %s", name)
 }
 

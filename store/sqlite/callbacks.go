@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -10,15 +11,12 @@ import (
 
 func (c *conn) insertCallback(o job.OwedCallback) error {
 	cb := o.Callback
-	due := millis(cb.DueAt)
-	if o.Claimed {
-		due = 0
-	}
 	return c.bind(`INSERT INTO callbacks (key, id, job, job_id, app, operation, lane, event, endpoint, url, method, echo, created_at, give_up_at,
 			state, due_at, attempt_at, attempts, interrupted, round, rescued, settled_at, waiting, last_status, last_error)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, 0, 0, 0, 0, 0, 0, '', 0, '')`).
 		key(cb.ID).id(cb.ID).key(cb.JobID).id(cb.JobID).text(cb.App).text(cb.Operation).text(cb.Lane()).text(string(cb.Event)).
-		text(cb.Endpoint).text(cb.URL).text(cb.Method).text(cb.Echo).time(cb.CreatedAt).time(cb.GiveUpAt).int(due).exec()
+		text(cb.Endpoint).text(cb.URL).text(cb.Method).text(cb.Echo).time(cb.CreatedAt).time(cb.GiveUpAt).
+		int(dueAt(o.Claimed, cb.DueAt, cb.CreatedAt)).exec()
 }
 
 const callbackColumns = `id, job_id, app, operation, event, endpoint, url, method, echo, created_at, give_up_at, state, due_at,
@@ -52,12 +50,21 @@ func (s *Store) ClaimCallbacks(ctx context.Context, lane string, now time.Time, 
 	if err != nil {
 		return nil, time.Time{}, fmt.Errorf("claim callbacks: %w", err)
 	}
+	ctx = context.WithoutCancel(ctx)
 	for i := range due {
-		if due[i].Job, err = s.WholeJob(context.WithoutCancel(ctx), "", due[i].Callback.JobID); err != nil {
+		if due[i].Job, err = s.WholeJob(ctx, "", due[i].Callback.JobID); err != nil {
+			err = errors.Join(err, s.putBack(ctx, `UPDATE callbacks SET due_at = ?2 WHERE key = ?1 AND due_at = 0`, callbackIDs(due[i:]), now))
 			return due[:i], next, fmt.Errorf("claim callbacks: %w", err)
 		}
 	}
 	return due, next, nil
+}
+
+func callbackIDs(due []job.Delivery) (ids []job.ID) {
+	for _, d := range due {
+		ids = append(ids, d.Callback.ID)
+	}
+	return ids
 }
 
 // StartAttempt implements job.Deliveries.
@@ -67,7 +74,7 @@ func (s *Store) StartAttempt(ctx context.Context, id job.ID, n int, at time.Time
 
 // DueCallbacks implements job.Deliveries.
 func (s *Store) DueCallbacks(ctx context.Context) ([]job.Due, error) {
-	return s.due(ctx, `SELECT lane, min(due_at) FROM callbacks WHERE due_at > 0 AND lane > ? GROUP BY lane ORDER BY lane LIMIT 1`)
+	return s.due(ctx, `SELECT lane, due_at FROM callbacks WHERE due_at > 0 AND lane > ? ORDER BY lane, due_at LIMIT 1`)
 }
 
 // SettleAttempt implements job.Deliveries.
@@ -76,14 +83,14 @@ func (s *Store) SettleAttempt(ctx context.Context, st job.Settlement) error {
 	after := settled(st)
 	err := s.write(ctx, func(c *conn) error {
 		b := c.bind(`UPDATE callbacks SET state = ?2, due_at = ?3, attempt_at = 0, attempts = ?4, settled_at = ?5, waiting = ?6,
-				last_status = ?7, last_error = ?8 WHERE key = ?1 AND state = 1`).
+				last_status = ?7, last_error = ?8, rescued = ?9 WHERE key = ?1 AND state = 1`).
 			key(after.ID).int(int64(after.State))
 		if after.State == job.Pending {
-			b.time(after.DueAt)
+			b.int(dueAt(false, st.DueAt, st.At))
 		} else {
 			b.null()
 		}
-		b.int(int64(after.Attempts)).time(after.SettledAt).text(after.Waiting).int(int64(after.LastStatus)).text(after.LastError)
+		b.int(int64(after.Attempts)).time(after.SettledAt).text(after.Waiting).int(int64(after.LastStatus)).text(after.LastError).bool(after.Rescued)
 		if err := b.exec(); err != nil {
 			return err
 		}
@@ -114,7 +121,7 @@ func settled(st job.Settlement) *job.Callback {
 		after.DueAt, after.SettledAt = time.Time{}, st.At
 	}
 	if a := st.Attempt; a != nil {
-		after.Attempts, after.LastStatus, after.LastError = a.N, a.Status, a.Error
+		after.Attempts, after.LastStatus, after.LastError, after.Rescued = a.N, a.Status, a.Error, false
 	}
 	return &after
 }

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -50,25 +51,30 @@ func (c *conn) remember(a job.Acceptance, receipt *job.Receipt) error {
 }
 
 func (c *conn) insertJob(j *job.Job, claimed bool) error {
-	due := millis(j.DueAt)
-	if j.DueAt.IsZero() {
-		due = millis(j.CreatedAt)
-	}
-	if claimed {
-		due = 0
-	}
 	err := c.bind(`INSERT INTO jobs (key, id, app, operation, state, due_at, created_at, started_at, run_at, finished_at, deadline,
-			runs, interrupted, rescued, target, result_status, result_echo)
-		VALUES (?, ?, ?, ?, 1, ?, ?, 0, 0, 0, ?, 0, 0, 0, ?, 0, 0)`).
-		key(j.ID).id(j.ID).text(j.App).text(j.Operation).int(due).time(j.CreatedAt).time(j.Deadline).json(j.Target, j.Target == nil).exec()
+			runs, interrupted, rescued, target, authorization, result_status, result_echo)
+		VALUES (?, ?, ?, ?, 1, ?, ?, 0, 0, 0, ?, 0, 0, 0, ?, ?, 0, 0)`).
+		key(j.ID).id(j.ID).text(j.App).text(j.Operation).int(dueAt(claimed, j.DueAt, j.CreatedAt)).time(j.CreatedAt).time(j.Deadline).
+		opt(encodeTarget(j.Target)).blob(j.Request.Authorization).exec()
 	if err != nil {
 		return err
 	}
 	r := &j.Request
-	return c.bind(`INSERT INTO requests (key, method, path, query, header, params, traceparent, tracestate, authorization, body_size, body_ref, body)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`).
-		key(j.ID).text(r.Method).text(r.Path).text(r.RawQuery).text(encodeHeader(r.Header)).json(r.Params, len(r.Params) == 0).
-		opt(r.Trace.Parent).opt(r.Trace.State).blob(r.Authorization).int(r.Body.Size).opt(r.Body.Ref).blob(r.Body.Inline).exec()
+	return c.bind(`INSERT INTO requests (key, method, path, query, header, params, traceparent, tracestate, body_size, body_ref, body)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`).
+		key(j.ID).text(r.Method).text(r.Path).text(r.RawQuery).text(encodeHeader(r.Header)).opt(encodeParams(r.Params)).
+		opt(r.Trace.Parent).opt(r.Trace.State).int(r.Body.Size).opt(r.Body.Ref).blob(r.Body.Inline).exec()
+}
+
+// dueAt is what stands for when work is due: 0 is claimed, so no time may be 0.
+func dueAt(claimed bool, due, fallback time.Time) int64 {
+	switch {
+	case claimed:
+		return 0
+	case due.IsZero():
+		return max(millis(fallback), 1)
+	}
+	return max(millis(due), 1)
 }
 
 // ClaimRuns implements job.Runs.
@@ -93,14 +99,31 @@ func (s *Store) ClaimRuns(ctx context.Context, operation string, now time.Time, 
 		return nil, time.Time{}, fmt.Errorf("claim runs of %s: %w", operation, err)
 	}
 	// The bodies are read on a connection of their own: the writer goes on.
-	for _, id := range ids {
-		j, err := s.WholeJob(context.WithoutCancel(ctx), "", id)
+	ctx = context.WithoutCancel(ctx)
+	for i, id := range ids {
+		j, err := s.WholeJob(ctx, "", id)
+		if errors.Is(err, job.ErrNotFound) || err == nil && j.State.Terminal() {
+			continue // canceled meanwhile
+		}
 		if err != nil {
+			err = errors.Join(err, s.putBack(ctx, `UPDATE jobs SET due_at = ?2 WHERE key = ?1 AND due_at = 0`, ids[i:], now))
 			return jobs, next, fmt.Errorf("claim runs of %s: %w", operation, err)
 		}
 		jobs = append(jobs, j)
 	}
 	return jobs, next, nil
+}
+
+// putBack makes due again what was claimed and could not be handed out.
+func (s *Store) putBack(ctx context.Context, sql string, ids []job.ID, now time.Time) error {
+	return s.write(ctx, func(c *conn) error {
+		for _, id := range ids {
+			if err := c.bind(sql).key(id).time(now).exec(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil)
 }
 
 // StartRun implements job.Runs.
@@ -110,11 +133,10 @@ func (s *Store) StartRun(ctx context.Context, id job.ID, n int, at time.Time, aw
 
 func (s *Store) start(ctx context.Context, st start, await bool) error {
 	if !await {
-		st.since = time.Now()
-		s.w.starts.add(st)
+		s.w.starts.add(&st)
 		return nil
 	}
-	if err := s.write(ctx, st.apply, nil); err != nil {
+	if err := s.do(ctx, st.op()); err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
 	return nil
@@ -122,8 +144,7 @@ func (s *Store) start(ctx context.Context, st start, await bool) error {
 
 // DueRuns implements job.Runs.
 func (s *Store) DueRuns(ctx context.Context) ([]job.Due, error) {
-	return s.due(ctx, `SELECT operation, min(due_at) FROM jobs WHERE due_at > 0 AND operation > ?
-		GROUP BY operation ORDER BY operation LIMIT 1`)
+	return s.due(ctx, `SELECT operation, due_at FROM jobs WHERE due_at > 0 AND operation > ? ORDER BY operation, due_at LIMIT 1`)
 }
 
 // due steps from group to group through the index, whatever each one's size.
@@ -168,15 +189,19 @@ func (s *Store) FinishRun(ctx context.Context, f job.Finish) error {
 // finished is the job as it is after f.
 func finished(f job.Finish) *job.Job {
 	after := *f.Job
-	after.State, after.Error = f.State, f.Error
+	after.State = f.State
+	if f.Run != nil || f.State.Terminal() {
+		after.Error = f.Error
+	}
 	if f.Run != nil {
-		after.Runs = f.Run.N
+		after.Runs, after.Rescued = f.Run.N, false
 		if after.StartedAt.IsZero() {
 			after.StartedAt = f.Run.StartedAt
 		}
 	}
 	if f.State.Terminal() {
 		after.FinishedAt, after.DueAt, after.Result = f.At, time.Time{}, f.Result
+		after.Request.Authorization = nil
 	} else {
 		after.DueAt = f.DueAt
 	}
@@ -184,27 +209,32 @@ func finished(f job.Finish) *job.Job {
 }
 
 func announceFinish(emit func(job.Change), after *job.Job, f job.Finish) {
+	kind := job.JobFinished
 	if !f.State.Terminal() {
-		emit(job.Change{Kind: job.JobRetried, Job: after})
-		return
+		kind = job.JobRetried
 	}
-	emit(job.Change{Kind: job.JobFinished, Job: after})
+	emit(job.Change{Kind: kind, Job: after})
 	for _, o := range f.Callbacks {
 		emit(job.Change{Kind: job.CallbackOwed, Job: after, Callback: o.Callback, Claimed: o.Claimed})
 	}
 }
 
 func (c *conn) updateFinished(after *job.Job, f job.Finish) error {
-	b := c.bind(`UPDATE jobs SET state = ?2, due_at = ?3, finished_at = ?4, error = ?5, result_status = ?6, result_type = ?7, result_echo = ?8,
-			runs = iif(?9 < 0, runs, ?9), run_at = iif(?10 > 0, ?10, run_at), started_at = iif(started_at = 0 AND ?10 > 0, ?10, started_at)
+	// A cancellation (?9 = -1) does not know how many runs there were. Of one that
+	// is handed back (?9 = -2), a run whose start was written does not count.
+	b := c.bind(`UPDATE jobs SET state = ?2, due_at = ?3, finished_at = ?4, error = iif(?9 = -2, error, ?5),
+			result_status = ?6, result_type = ?7, result_echo = ?8,
+			runs = iif(?9 >= 0, ?9, runs - (?9 = -2 AND state = 2)), run_at = iif(?9 >= 0, ?10, run_at),
+			started_at = iif(?9 >= 0, iif(started_at = 0, ?10, started_at), iif(?9 = -2 AND runs - (state = 2) = 0, 0, started_at)),
+			rescued = iif(?9 >= 0, 0, rescued), authorization = iif(?2 >= 4, NULL, authorization)
 		WHERE key = ?1 AND state < 4`)
 	b.key(after.ID).int(int64(after.State))
 	if f.State.Terminal() {
 		b.null()
 	} else {
-		b.time(f.DueAt)
+		b.int(dueAt(false, f.DueAt, f.At))
 	}
-	b.time(after.FinishedAt).json(f.Error, f.Error == nil)
+	b.time(after.FinishedAt).failure(f.Error)
 	if r := f.Result; r != nil {
 		b.int(int64(r.Status)).opt(r.ContentType).bool(r.Echo)
 	} else {
@@ -214,20 +244,15 @@ func (c *conn) updateFinished(after *job.Job, f job.Finish) error {
 	case f.Run != nil:
 		b.int(int64(f.Run.N)).time(f.Run.StartedAt)
 	case f.State.Terminal():
-		b.int(-1).int(0) // a cancellation does not know how many runs there were
+		b.int(-1).int(0)
 	default:
-		b.int(int64(f.Job.Runs)).int(0) // handed back: its run does not count
+		b.int(-2).int(0)
 	}
 	if err := b.exec(); err != nil {
 		return err
 	}
 	if c.Changes() == 0 {
 		return c.missing("jobs", after.ID)
-	}
-	if f.State.Terminal() && len(f.Job.Request.Authorization) > 0 {
-		if err := c.bind(`UPDATE requests SET authorization = NULL WHERE key = ?`).key(after.ID).exec(); err != nil {
-			return err
-		}
 	}
 	return c.insertOutcome(after.ID, f)
 }
@@ -236,7 +261,7 @@ func (c *conn) updateFinished(after *job.Job, f job.Finish) error {
 func (c *conn) insertOutcome(id job.ID, f job.Finish) error {
 	if f.Run != nil && f.Run.Error != nil {
 		err := c.bind(`INSERT OR REPLACE INTO runs (job, n, started_at, finished_at, error) VALUES (?, ?, ?, ?, ?)`).
-			key(id).int(int64(f.Run.N)).time(f.Run.StartedAt).time(f.Run.FinishedAt).json(f.Run.Error, false).exec()
+			key(id).int(int64(f.Run.N)).time(f.Run.StartedAt).time(f.Run.FinishedAt).failure(f.Run.Error).exec()
 		if err != nil {
 			return err
 		}
@@ -249,12 +274,16 @@ func (c *conn) insertOutcome(id job.ID, f job.Finish) error {
 		key(id).text(encodeHeader(r.Header)).int(r.Body.Size).opt(r.Body.Ref).blob(r.Body.Inline).exec()
 }
 
-// missing says why an update of a row that is not terminal met none.
+// missing says why an update of what is not terminal met no row: nil where it is
+// there all the same.
 func (c *conn) missing(table string, id job.ID) error {
 	err := job.ErrNotFound
-	if scanErr := c.bind("SELECT 1 FROM " + table + " WHERE key = ? AND id = ?").key(id).id(id).
-		each(func(*scanner) { err = job.ErrTerminal }); scanErr != nil {
-		return scanErr
-	}
-	return err
+	scanErr := c.bind("SELECT due_at IS NULL FROM " + table + " WHERE key = ? AND id = ?").key(id).id(id).
+		each(func(row *scanner) {
+			err = nil
+			if row.bool() {
+				err = job.ErrTerminal
+			}
+		})
+	return errors.Join(scanErr, err)
 }

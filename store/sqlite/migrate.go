@@ -14,11 +14,8 @@ func (c *conn) migrate() error {
 		return fmt.Errorf("migrate: %w", err)
 	}
 	var version int
-	st := c.stmt("SELECT coalesce(max(version), 0) FROM schema_migrations")
-	if st.Step() {
-		version = st.ColumnInt(0)
-	}
-	if err := c.done(st); err != nil {
+	err := c.bind("SELECT coalesce(max(version), 0) FROM schema_migrations").each(func(row *scanner) { version = int(row.int()) })
+	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
 	files, err := fs.Glob(migrations, "migrations/*.sql")
@@ -48,9 +45,10 @@ func (c *conn) rescue(now time.Time) error {
 	return c.Exec(fmt.Sprintf(`
 BEGIN IMMEDIATE;
 INSERT OR REPLACE INTO runs (job, n, started_at, finished_at, error)
-  SELECT key, runs, run_at, %[1]d, '{"code":"interrupted","message":"the gateway stopped during the run"}'
+  SELECT key, runs, run_at, %[1]d, '%[2]s'
   FROM jobs INDEXED BY jobs_due WHERE due_at = 0 AND state = 2;
-UPDATE jobs INDEXED BY jobs_due SET due_at = %[1]d, rescued = 1, interrupted = interrupted + (state = 2), state = 1
+UPDATE jobs INDEXED BY jobs_due SET due_at = %[1]d, rescued = 1, interrupted = interrupted + (state = 2), state = 1,
+    error = iif(state = 2, '%[2]s', error)
   WHERE due_at = 0;
 INSERT OR REPLACE INTO attempts (callback, n, started_at, dns, connect, tls, first_byte, total, address, status, content_type, error, truncated)
   SELECT key, attempts, attempt_at, 0, 0, 0, 0, 0, '', 0, '', 'interrupted', 0
@@ -58,5 +56,5 @@ INSERT OR REPLACE INTO attempts (callback, n, started_at, dns, connect, tls, fir
 UPDATE callbacks INDEXED BY callbacks_due SET due_at = %[1]d, rescued = 1, interrupted = interrupted + (attempt_at > 0), attempt_at = 0,
     last_error = iif(attempt_at > 0, 'interrupted', last_error), last_status = iif(attempt_at > 0, 0, last_status)
   WHERE due_at = 0;
-COMMIT`, ms))
+COMMIT`, ms, `{"code":"interrupted","message":"the gateway stopped during the run"}`))
 }

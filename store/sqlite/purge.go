@@ -32,10 +32,11 @@ func (s *Store) Purge(ctx context.Context, before, keysBefore time.Time, limit i
 			}
 		}
 		n = len(keys)
+		// A key is as old as its job: younger ones than before still have theirs.
 		return c.bind(`DELETE FROM idempotency WHERE (app, operation, key) IN (
 			SELECT i.app, i.operation, i.key FROM idempotency i WHERE i.created_at < ?1
 			  AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.key = i.job_key) ORDER BY i.created_at LIMIT ?2)`).
-			time(keysBefore).int(int64(limit)).exec()
+			int(min(millis(keysBefore), millis(before))).int(int64(limit)).exec()
 	}, nil)
 	return n, bodies, wrap(err, "purge")
 }

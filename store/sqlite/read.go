@@ -9,19 +9,12 @@ import (
 )
 
 const jobColumns = `j.id, j.app, j.operation, j.state, j.due_at, j.created_at, j.started_at, j.finished_at, j.deadline, j.runs, j.interrupted,
-	j.rescued, j.target, j.error, j.result_status, j.result_type, j.result_echo`
+	j.rescued, j.target, j.authorization, j.error, j.result_status, j.result_type, j.result_echo`
 
 func scanJob(row *scanner) *job.Job {
 	j := &job.Job{ID: row.id(), App: row.text(), Operation: row.text(), State: job.State(row.int()), DueAt: row.time(), CreatedAt: row.time(),
 		StartedAt: row.time(), FinishedAt: row.time(), Deadline: row.time(), Runs: int(row.int()), Interrupted: int(row.int()), Rescued: row.bool()}
-	var target job.Target
-	if row.json(&target) {
-		j.Target = &target
-	}
-	var failure job.Error
-	if row.json(&failure) {
-		j.Error = &failure
-	}
+	j.Target, j.Request.Authorization, j.Error = decodeTarget(row.text()), row.blob(), row.failure()
 	result := job.Result{Status: int(row.int()), ContentType: row.text(), Echo: row.bool()}
 	if result.Status != 0 {
 		j.Result = &result
@@ -29,13 +22,12 @@ func scanJob(row *scanner) *job.Job {
 	return j
 }
 
-const requestColumns = `r.method, r.path, r.query, r.header, r.params, r.traceparent, r.tracestate, r.authorization, r.body_size, r.body_ref`
+const requestColumns = `r.method, r.path, r.query, r.header, r.params, r.traceparent, r.tracestate, r.body_size, r.body_ref`
 
 func scanRequest(row *scanner, r *job.Request) {
 	r.Method, r.Path, r.RawQuery, r.Header = row.text(), row.text(), row.text(), decodeHeader(row.text())
-	row.json(&r.Params)
+	r.Params = decodeParams(row.text())
 	r.Trace = job.Trace{Parent: row.text(), State: row.text()}
-	r.Authorization = row.blob()
 	r.Body.Size, r.Body.Ref = row.int(), row.text()
 }
 
@@ -86,26 +78,36 @@ func before(id job.ID) int64 {
 	return int64(id.Key())
 }
 
+// limit is the most rows that a list returns; LIMIT -1 is none.
+func limit(n int) int64 {
+	if n <= 0 {
+		return -1
+	}
+	return int64(n)
+}
+
+// jobsQuery is the query of a filter. Its parameters, whether used or not: 1 app,
+// 2 before, 3 operation, 4 state, 5 limit. Rows come in the order of the index:
+// a page costs what it holds, but for the operation, which is looked for.
+func jobsQuery(f job.JobFilter) string {
+	from, where := `jobs j NOT INDEXED`, `j.key < ?2`
+	switch {
+	case f.App != "" && f.State != 0 && f.State != job.Succeeded:
+		from, where = `jobs j INDEXED BY jobs_of_state`, where+` AND j.app = ?1 AND j.state = ?4 AND j.state <> 4`
+	case f.App != "":
+		from, where = `jobs j INDEXED BY jobs_of_app`, where+` AND j.app = ?1`
+	}
+	return `SELECT ` + jobColumns + ` FROM ` + from + ` WHERE ` + where +
+		` AND (?1 = '' OR j.app = ?1) AND (?3 = '' OR j.operation = ?3) AND (?4 = 0 OR j.state = ?4) ORDER BY j.key DESC LIMIT ?5`
+}
+
 // Jobs implements job.Reader.
-func (s *Store) Jobs(ctx context.Context, f job.JobFilter) (jobs []*job.Job, err error) {
-	// A state that few jobs are in has an index of its own.
-	from := `FROM jobs j INDEXED BY jobs_of_app`
-	if f.State > job.Succeeded {
-		from = `FROM jobs j INDEXED BY jobs_failed`
-	}
-	err = s.read(ctx, func(c *conn) error {
-		where := ` WHERE j.app = ?1 AND j.key < ?2 AND (?3 = '' OR j.operation = ?3) AND (?4 = 0 OR j.state = ?4) ORDER BY j.key DESC LIMIT ?5`
-		if f.State > job.Succeeded {
-			where = ` WHERE j.app = ?1 AND j.key < ?2 AND (?3 = '' OR j.operation = ?3) AND j.state = ?4 AND j.state > 4 ORDER BY j.key DESC LIMIT ?5`
-		}
-		return c.bind(`SELECT ` + jobColumns + ` ` + from + where).
-			text(f.App).int(before(f.Before)).text(f.Operation).int(int64(f.State)).int(int64(f.Limit)).
-			each(func(row *scanner) { jobs = append(jobs, scanJob(row)) })
+func (s *Store) Jobs(ctx context.Context, f job.JobFilter) ([]*job.Job, error) {
+	jobs, err := list(ctx, s, scanJob, func(c *conn) *binder {
+		return c.bind(jobsQuery(f)).
+			text(f.App).int(before(f.Before)).text(f.Operation).int(int64(f.State)).int(limit(f.Limit))
 	})
-	if err != nil {
-		return nil, fmt.Errorf("list jobs: %w", err)
-	}
-	return jobs, nil
+	return jobs, wrap(err, "list jobs")
 }
 
 // RunsOf implements job.Reader.
@@ -113,8 +115,7 @@ func (s *Store) RunsOf(ctx context.Context, id job.ID) (runs []job.Run, err erro
 	err = s.read(ctx, func(c *conn) error {
 		err := c.bind(`SELECT n, started_at, finished_at, error FROM runs WHERE job = ? ORDER BY n`).key(id).
 			each(func(row *scanner) {
-				r := job.Run{N: int(row.int()), StartedAt: row.time(), FinishedAt: row.time(), Error: &job.Error{}}
-				row.json(r.Error)
+				r := job.Run{N: int(row.int()), StartedAt: row.time(), FinishedAt: row.time(), Error: row.failure()}
 				runs = append(runs, r)
 			})
 		if err != nil {
@@ -147,35 +148,30 @@ func (s *Store) Callback(ctx context.Context, app string, id job.ID) (*job.Callb
 	return cb, nil
 }
 
-// Callbacks implements job.Reader.
-func (s *Store) Callbacks(ctx context.Context, f job.CallbackFilter) (callbacks []*job.Callback, err error) {
-	from, state := `callbacks INDEXED BY callbacks_of_app`, ``
+// callbacksQuery is what jobsQuery is to jobs. Its parameters: 1 app, 2 before,
+// 3 the job's key, 4 endpoint, 5 state, 6 limit, 7 the job's id.
+func callbacksQuery(f job.CallbackFilter) string {
+	from, where := `callbacks NOT INDEXED`, `key < ?2`
 	switch {
 	case !f.JobID.IsZero():
-		from = `callbacks INDEXED BY callbacks_of_job`
-	case f.State > job.Delivered:
-		from, state = `callbacks INDEXED BY callbacks_failed`, ` AND state > 2`
+		from, where = `callbacks INDEXED BY callbacks_of_job`, where+` AND job = ?3`
+	case f.App != "" && f.State != 0 && f.State != job.Delivered:
+		from, where = `callbacks INDEXED BY callbacks_of_state`, where+` AND app = ?1 AND state = ?5 AND state <> 2`
+	case f.App != "":
+		from, where = `callbacks INDEXED BY callbacks_of_app`, where+` AND app = ?1`
 	}
-	err = s.read(ctx, func(c *conn) error {
-		sql := `SELECT ` + callbackColumns + ` FROM ` + from + ` WHERE app = ?1 AND key < ?2 AND (?4 = '' OR endpoint = ?4)`
-		if !f.JobID.IsZero() {
-			sql += ` AND job = ?3 AND job_id = ?7`
-		} else {
-			sql += ` AND ?3 = ?3 AND ?7 = ?7`
-		}
-		if f.State != 0 {
-			sql += ` AND state = ?5` + state
-		} else {
-			sql += ` AND ?5 = ?5`
-		}
-		return c.bind(sql + ` ORDER BY key DESC LIMIT ?6`).
-			text(f.App).int(before(f.Before)).key(f.JobID).text(f.Endpoint).int(int64(f.State)).int(int64(f.Limit)).id(f.JobID).
-			each(func(row *scanner) { callbacks = append(callbacks, scanCallback(row)) })
+	return `SELECT ` + callbackColumns + ` FROM ` + from + ` WHERE ` + where +
+		` AND (?1 = '' OR app = ?1) AND (?3 = 0 OR job_id = ?7) AND (?4 = '' OR endpoint = ?4) AND (?5 = 0 OR state = ?5)
+		ORDER BY key DESC LIMIT ?6`
+}
+
+// Callbacks implements job.Reader.
+func (s *Store) Callbacks(ctx context.Context, f job.CallbackFilter) ([]*job.Callback, error) {
+	callbacks, err := list(ctx, s, scanCallback, func(c *conn) *binder {
+		return c.bind(callbacksQuery(f)).
+			text(f.App).int(before(f.Before)).key(f.JobID).text(f.Endpoint).int(int64(f.State)).int(limit(f.Limit)).id(f.JobID)
 	})
-	if err != nil {
-		return nil, fmt.Errorf("list callbacks: %w", err)
-	}
-	return callbacks, nil
+	return callbacks, wrap(err, "list callbacks")
 }
 
 // Attempts implements job.Reader.
@@ -198,12 +194,14 @@ func (s *Store) Attempts(ctx context.Context, id job.ID) (attempts []job.Attempt
 // Backlog implements job.Reader.
 func (s *Store) Backlog(ctx context.Context) (b job.Backlog, err error) {
 	err = s.read(ctx, func(c *conn) error {
-		err := c.bind(`SELECT count(*), coalesce(min(created_at), 0) FROM jobs INDEXED BY jobs_due WHERE due_at IS NOT NULL`).
+		err := c.bind(`SELECT n, (SELECT created_at FROM jobs WHERE key = oldest)
+			FROM (SELECT count(*) n, min(key) oldest FROM jobs INDEXED BY jobs_due WHERE due_at IS NOT NULL)`).
 			each(func(row *scanner) { b.Jobs, b.OldestJob = row.int(), row.time() })
 		if err != nil {
 			return err
 		}
-		return c.bind(`SELECT count(*), coalesce(min(created_at), 0) FROM callbacks INDEXED BY callbacks_due WHERE due_at IS NOT NULL`).
+		return c.bind(`SELECT n, (SELECT created_at FROM callbacks WHERE key = oldest)
+			FROM (SELECT count(*) n, min(key) oldest FROM callbacks INDEXED BY callbacks_due WHERE due_at IS NOT NULL)`).
 			each(func(row *scanner) { b.Callbacks, b.OldestCallback = row.int(), row.time() })
 	})
 	if err != nil {

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -11,40 +12,65 @@ import (
 	"github.com/ringback/ringback/job"
 )
 
-// binder binds the parameters of a statement in their order. The first error is
-// kept until exec.
+// binder binds the parameters of a statement in their order. The first error,
+// from preparing it on, is kept until exec or each.
 type binder struct {
-	conn *conn
-	st   *sqlite3.Stmt
-	n    int
-	err  error
+	st  *sqlite3.Stmt
+	n   int
+	err error
 }
 
 func (c *conn) bind(sql string) *binder {
-	return &binder{conn: c, st: c.stmt(sql)}
+	st, err := c.stmt(sql)
+	return &binder{st: st, err: err}
 }
 
-func (b *binder) next(err error) *binder {
-	if b.err == nil {
-		b.err = err
+// next moves to the next parameter, and tells whether it can be bound.
+func (b *binder) next() bool {
+	b.n++
+	return b.err == nil
+}
+
+func (b *binder) int(v int64) *binder {
+	if b.next() {
+		b.err = b.st.BindInt64(b.n, v)
 	}
 	return b
 }
 
-func (b *binder) int(v int64) *binder   { b.n++; return b.next(b.st.BindInt64(b.n, v)) }
-func (b *binder) text(v string) *binder { b.n++; return b.next(b.st.BindText(b.n, v)) }
-func (b *binder) null() *binder         { b.n++; return b.next(b.st.BindNull(b.n)) }
-func (b *binder) key(id job.ID) *binder { return b.int(int64(id.Key())) }
-func (b *binder) id(id job.ID) *binder  { b.n++; return b.next(b.st.BindBlob(b.n, id[:])) }
-func (b *binder) bool(v bool) *binder   { b.n++; return b.next(b.st.BindBool(b.n, v)) }
+func (b *binder) text(v string) *binder {
+	if b.next() {
+		b.err = b.st.BindText(b.n, v)
+	}
+	return b
+}
+
+func (b *binder) null() *binder {
+	if b.next() {
+		b.err = b.st.BindNull(b.n)
+	}
+	return b
+}
 
 // blob binds nil as NULL.
 func (b *binder) blob(v []byte) *binder {
 	if v == nil {
 		return b.null()
 	}
-	b.n++
-	return b.next(b.st.BindBlob(b.n, v))
+	if b.next() {
+		b.err = b.st.BindBlob(b.n, v)
+	}
+	return b
+}
+
+func (b *binder) key(id job.ID) *binder { return b.int(int64(id.Key())) }
+func (b *binder) id(id job.ID) *binder  { return b.blob(id[:]) }
+
+func (b *binder) bool(v bool) *binder {
+	if v {
+		return b.int(1)
+	}
+	return b.int(0)
 }
 
 // opt binds "" as NULL.
@@ -58,23 +84,24 @@ func (b *binder) opt(v string) *binder {
 // time binds the zero time as 0.
 func (b *binder) time(t time.Time) *binder { return b.int(millis(t)) }
 
-// json binds v as JSON text, a nil pointer as NULL.
-func (b *binder) json(v any, isNil bool) *binder {
-	if isNil {
+// failure binds an error as JSON text, nil as NULL.
+func (b *binder) failure(e *job.Error) *binder {
+	if e == nil {
 		return b.null()
 	}
-	text, err := json.Marshal(v)
-	if err != nil {
-		return b.next(err)
+	text, err := json.Marshal(e)
+	if b.err == nil {
+		b.err = err
 	}
 	return b.text(string(text))
 }
 
+// exec runs the statement to its end.
 func (b *binder) exec() error {
 	if b.err != nil {
 		return b.err
 	}
-	return b.conn.exec(b.st)
+	return b.st.Exec()
 }
 
 // each runs the statement and calls f for each row.
@@ -85,7 +112,7 @@ func (b *binder) each(f func(*scanner)) error {
 	for b.st.Step() {
 		f(&scanner{st: b.st})
 	}
-	return b.conn.done(b.st)
+	return b.st.Reset()
 }
 
 func millis(t time.Time) int64 {
@@ -126,15 +153,27 @@ func (s *scanner) time() time.Time {
 
 func (s *scanner) micros() time.Duration { return time.Duration(s.int()) * time.Microsecond }
 
-// json reads JSON text into v, and tells whether there was any. Only we write
-// it: what does not parse is a damaged row, and shows as missing.
-func (s *scanner) json(v any) bool {
+// failure is nil for NULL.
+func (s *scanner) failure() *job.Error {
 	s.n++
 	text := s.st.ColumnRawText(s.n - 1)
-	return len(text) > 0 && json.Unmarshal(text, v) == nil
+	if text == nil {
+		return nil
+	}
+	e := new(job.Error)
+	if err := json.Unmarshal(text, e); err != nil {
+		e.Message = "unreadable" // only we write it: the row is damaged
+	}
+	return e
 }
 
-func (s *scanner) words() []string { return strings.Fields(s.text()) }
+// words is nil for none.
+func (s *scanner) words() []string {
+	if text := s.text(); text != "" {
+		return strings.Fields(text)
+	}
+	return nil
+}
 
 // header is written as lines of "Name: value"; values hold no line break.
 func encodeHeader(h http.Header) string {
@@ -161,4 +200,67 @@ func decodeHeader(text string) http.Header {
 		}
 	}
 	return h
+}
+
+// A target and path parameters are written as a URL's query: what callers send
+// is any octets, which JSON would not keep.
+
+func encodeTarget(t *job.Target) string {
+	if t == nil {
+		return ""
+	}
+	text := "source=" + url.QueryEscape(string(t.Source)) + "&endpoint=" + url.QueryEscape(t.Endpoint) + "&url=" + url.QueryEscape(t.URL)
+	if len(t.Events) > 0 {
+		text += "&events=" + url.QueryEscape(strings.Join(eventWords(t.Events), " "))
+	}
+	if t.State != "" {
+		text += "&state=" + url.QueryEscape(t.State)
+	}
+	return text
+}
+
+func decodeTarget(text string) *job.Target {
+	if text == "" {
+		return nil
+	}
+	v, _ := url.ParseQuery(text)
+	return &job.Target{Source: job.Source(v.Get("source")), Endpoint: v.Get("endpoint"), URL: v.Get("url"),
+		Events: eventsOf(strings.Fields(v.Get("events"))), State: v.Get("state")}
+}
+
+func encodeParams(params map[string]string) string {
+	var b strings.Builder
+	for name, value := range params {
+		if b.Len() > 0 {
+			b.WriteByte('&')
+		}
+		b.WriteString(url.QueryEscape(name) + "=" + url.QueryEscape(value))
+	}
+	return b.String()
+}
+
+func decodeParams(text string) map[string]string {
+	if text == "" {
+		return nil
+	}
+	v, _ := url.ParseQuery(text)
+	params := make(map[string]string, len(v))
+	for name := range v {
+		params[name] = v.Get(name)
+	}
+	return params
+}
+
+func eventWords(events []job.Event) (words []string) {
+	for _, ev := range events {
+		words = append(words, string(ev))
+	}
+	return words
+}
+
+func eventsOf(words []string) (events []job.Event) {
+	for _, word := range words {
+		events = append(events, job.Event(word))
+	}
+	return events
 }

@@ -24,6 +24,8 @@ var migrations embed.FS
 // ErrLocked is returned where another process has the store open.
 var ErrLocked = errors.New("the store is in use by another process")
 
+var errClosed = fmt.Errorf("%w: the store is closed", job.ErrUnavailable)
+
 // ErrNewerSchema is returned for a store that a later version has written.
 var ErrNewerSchema = errors.New("the store was written by a newer version of ringback")
 
@@ -59,7 +61,7 @@ func Open(ctx context.Context, path string, opt Options) (_ *Store, err error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	s := &Store{path: path, opt: opt, readers: make(chan *conn, readers), emit: func(job.Change) {}}
+	s := &Store{path: filepath.Clean(path), opt: opt, readers: make(chan *conn, readers), emit: func(job.Change) {}}
 	defer func() {
 		if err != nil {
 			s.release()
@@ -67,6 +69,9 @@ func Open(ctx context.Context, path string, opt Options) (_ *Store, err error) {
 		}
 	}()
 	if s.lock, err = lockFile(path + ".lock"); err != nil {
+		return nil, err
+	}
+	if err := makePrivate(path); err != nil {
 		return nil, err
 	}
 	c, err := openConn(s.dsn(false))
@@ -102,9 +107,12 @@ func Open(ctx context.Context, path string, opt Options) (_ *Store, err error) {
 // dsn says how to open the file. A larger page cache for the writer keeps the
 // indexes' right edges in memory.
 func (s *Store) dsn(readOnly bool) string {
-	dsn := "file:" + escapePath(s.path) + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=cache_size(-16000)"
+	path := escapePath(s.path)
+	dsn := "file:" + path + "?modeof=" + path + "&_pragma=busy_timeout(10000)"
 	if readOnly {
-		dsn = "file:" + escapePath(s.path) + "?_pragma=busy_timeout(10000)&_pragma=query_only(1)&_pragma=cache_size(-2000)"
+		dsn += "&_pragma=query_only(1)&_pragma=cache_size(-2000)"
+	} else {
+		dsn += "&_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=cache_size(-16000)"
 	}
 	if s.opt.VFS != "" {
 		dsn += "&vfs=" + s.opt.VFS
@@ -112,10 +120,20 @@ func (s *Store) dsn(readOnly bool) string {
 	return dsn
 }
 
+// makePrivate makes the file where it is missing, readable for its owner only:
+// it will hold documents. The files beside it get the same mode.
+func makePrivate(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
 func escapePath(path string) string {
 	var b []byte
 	for i := range len(path) {
-		if c := path[i]; c == '?' || c == '#' || c == '%' {
+		if c := path[i]; c == '?' || c == '#' || c == '%' || c == '&' || c == '+' || c == ';' {
 			b = fmt.Appendf(b, "%%%02x", c)
 		} else {
 			b = append(b, c)
@@ -147,10 +165,14 @@ func syncDir(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// Close implements job.Store. Writes that are queued are still committed.
+// Close implements job.Store. Writes that are queued are still committed, and
+// reads that have begun still end.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.w.stop()
+		for range s.open {
+			<-s.readers
+		}
 		s.closed = s.release()
 	})
 	return s.closed
@@ -179,7 +201,12 @@ func (s *Store) Ready(ctx context.Context) error {
 		// Only a commit that works says that the trouble is over.
 		return s.SetSetting(ctx, "ready", []byte{1})
 	}
-	return ctx.Err()
+	select {
+	case <-s.w.quit:
+		return errClosed
+	default:
+		return ctx.Err()
+	}
 }
 
 // NewID implements job.Intake.
@@ -188,13 +215,9 @@ func (s *Store) NewID(now time.Time) job.ID { return s.ids.New(now) }
 // observe makes new ids younger than all that are stored.
 func (s *Store) observe(c *conn) error {
 	for _, table := range []string{"jobs", "callbacks"} {
-		st := c.stmt("SELECT id FROM " + table + " ORDER BY key DESC LIMIT 1")
-		if st.Step() {
-			var id job.ID
-			copy(id[:], st.ColumnRawBlob(0))
-			s.ids.Observe(id)
-		}
-		if err := c.done(st); err != nil {
+		err := c.bind("SELECT id FROM " + table + " ORDER BY key DESC LIMIT 1").
+			each(func(row *scanner) { s.ids.Observe(row.id()) })
+		if err != nil {
 			return err
 		}
 	}
@@ -206,7 +229,6 @@ func (s *Store) observe(c *conn) error {
 type conn struct {
 	*sqlite3.Conn
 	stmts map[string]*sqlite3.Stmt
-	err   error // the first that Prepare met
 }
 
 func openConn(dsn string) (*conn, error) {
@@ -217,31 +239,18 @@ func openConn(dsn string) (*conn, error) {
 	return &conn{Conn: c, stmts: map[string]*sqlite3.Stmt{}}, nil
 }
 
-// stmt is the prepared statement of a text of ours. Texts are constants: one
-// that does not prepare is a mistake in the program.
-func (c *conn) stmt(sql string) *sqlite3.Stmt {
+// stmt is the prepared statement of a text, which must be one of a fixed set: it
+// is kept.
+func (c *conn) stmt(sql string) (*sqlite3.Stmt, error) {
 	if st, ok := c.stmts[sql]; ok {
-		return st
+		return st, nil
 	}
 	st, _, err := c.PrepareFlags(sql, sqlite3.PREPARE_PERSISTENT)
 	if err != nil {
-		panic(fmt.Sprintf("prepare %q: %v", sql, err))
+		return nil, err
 	}
 	c.stmts[sql] = st
-	return st
-}
-
-// done resets a statement that was stepped, and returns its error.
-func (c *conn) done(st *sqlite3.Stmt) error {
-	err := st.Err()
-	return errors.Join(err, st.Reset())
-}
-
-// exec runs a statement to its end.
-func (c *conn) exec(st *sqlite3.Stmt) error {
-	for st.Step() {
-	}
-	return c.done(st)
+	return st, nil
 }
 
 func (c *conn) close() error {
@@ -259,11 +268,13 @@ func (s *Store) read(ctx context.Context, f func(*conn) error) (err error) {
 	case c = <-s.readers:
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-s.w.quit:
+		return errClosed
 	}
 	defer func() { s.readers <- c }()
-	if err := c.exec(c.stmt("BEGIN")); err != nil {
+	if err := c.bind("BEGIN").exec(); err != nil {
 		return fmt.Errorf("read: %w", err)
 	}
-	defer func() { err = errors.Join(err, c.exec(c.stmt("COMMIT"))) }()
+	defer func() { err = errors.Join(err, c.bind("COMMIT").exec()) }()
 	return f(c)
 }

@@ -45,18 +45,21 @@ const (
 
 func newWriter(s *Store, c *conn) *writer {
 	return &writer{store: s, conn: c, ops: make(chan *op, queueLength), quit: make(chan struct{}), ended: make(chan struct{}),
-		starts: starts{ended: map[job.ID]bool{}, wake: make(chan struct{}, 1)}}
+		starts: starts{last: map[job.ID]*start{}, wake: make(chan struct{}, 1)}}
 }
 
 // write hands statements to the writer and waits for their commit.
 func (s *Store) write(ctx context.Context, apply func(*conn) error, announce func(func(job.Change))) error {
-	o := &op{apply: apply, announce: announce, done: make(chan error, 1)}
+	return s.do(ctx, &op{apply: apply, announce: announce, done: make(chan error, 1)})
+}
+
+func (s *Store) do(ctx context.Context, o *op) error {
 	select {
 	case s.w.ops <- o:
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-s.w.quit:
-		return fmt.Errorf("%w: the store is closed", job.ErrUnavailable)
+		return errClosed
 	}
 	// From here on the outcome is the commit's, whoever still wants to know.
 	select {
@@ -67,7 +70,7 @@ func (s *Store) write(ctx context.Context, apply func(*conn) error, announce fun
 		case err := <-o.done:
 			return err
 		default:
-			return fmt.Errorf("%w: the store is closed", job.ErrUnavailable)
+			return errClosed
 		}
 	}
 }
@@ -118,18 +121,21 @@ func (w *writer) drain(batch []*op) {
 	}
 }
 
-// commit writes a batch in one transaction. Where one op breaks it, each is
-// tried alone, so that only the bad one fails.
+// commit writes a batch in one transaction, behind the starts that are due. Where
+// one op breaks it, each is tried alone, so that only the bad one fails.
 func (w *writer) commit(batch []*op) {
-	started := w.starts.take(time.Now())
-	err := w.transaction(batch, started)
-	if err != nil && len(batch)+len(started) > 1 {
-		for _, o := range batch {
-			w.conclude([]*op{o}, w.transaction([]*op{o}, nil))
-		}
+	batch = append(w.starts.take(time.Now()), batch...)
+	if len(batch) == 0 {
 		return
 	}
-	w.conclude(batch, err)
+	err := w.transaction(batch)
+	if err == nil || len(batch) == 1 {
+		w.conclude(batch, err)
+		return
+	}
+	for i := range batch {
+		w.conclude(batch[i:i+1], w.transaction(batch[i:i+1]))
+	}
 }
 
 // conclude tells the world how a batch went.
@@ -145,31 +151,26 @@ func (w *writer) conclude(batch []*op, err error) {
 	}
 }
 
-func (w *writer) transaction(batch []*op, started []start) (err error) {
+func (w *writer) transaction(batch []*op) (err error) {
 	c := w.conn
-	if err := c.exec(c.stmt("BEGIN IMMEDIATE")); err != nil {
+	if err := c.bind("BEGIN IMMEDIATE").exec(); err != nil {
 		return fmt.Errorf("begin: %w", translate(err))
 	}
 	defer func() {
 		if err != nil {
 			// A failed COMMIT may have ended the transaction by itself.
 			if !c.GetAutocommit() {
-				err = errors.Join(err, c.exec(c.stmt("ROLLBACK")))
+				err = errors.Join(err, c.bind("ROLLBACK").exec())
 			}
 			err = translate(err)
 		}
 	}()
-	for _, s := range started {
-		if err := s.apply(c); err != nil {
-			return fmt.Errorf("write start: %w", err)
-		}
-	}
 	for _, o := range batch {
 		if o.err = o.apply(c); o.err != nil && !isAnswer(o.err) {
 			return o.err
 		}
 	}
-	return c.exec(c.stmt("COMMIT"))
+	return c.bind("COMMIT").exec()
 }
 
 // isAnswer tells the errors that are an op's answer from those that break a batch.
@@ -198,24 +199,47 @@ func (s *Store) note(err error) {
 	s.failure.Store(&err)
 }
 
-// start is the beginning of a run or of an attempt, not yet written.
+// start is the beginning of a run or of an attempt.
 type start struct {
 	callback bool
 	id       job.ID
 	n        int
 	at       time.Time
-	since    time.Time
+	since    time.Time // by the clock of the process
+	ended    bool      // before it was written
 }
 
-func (s start) apply(c *conn) error {
-	var b *binder
-	if s.callback {
-		b = c.bind(`UPDATE callbacks SET attempt_at = ?3, attempts = ?2 WHERE key = ?1 AND state = 1 AND attempts < ?2`)
-	} else {
-		b = c.bind(`UPDATE jobs SET state = 2, runs = ?2, run_at = ?3, started_at = iif(started_at = 0, ?3, started_at)
-			WHERE key = ?1 AND state = 1 AND runs < ?2`)
+func (st *start) op() *op {
+	if st.callback {
+		return &op{done: make(chan error, 1), apply: func(c *conn) error {
+			return c.begin("callbacks", st, `UPDATE callbacks SET attempt_at = ?3, attempts = ?2 WHERE key = ?1 AND state = 1 AND attempts < ?2`)
+		}}
 	}
-	return b.key(s.id).int(int64(s.n)).time(s.at).exec()
+	var begun *job.Job
+	apply := func(c *conn) error {
+		begun = nil
+		err := c.begin("jobs", st, `UPDATE jobs SET state = 2, runs = ?2, run_at = ?3, started_at = iif(started_at = 0, ?3, started_at)
+			WHERE key = ?1 AND state = 1 AND runs < ?2`)
+		if err != nil || c.Changes() == 0 {
+			return err
+		}
+		return c.bind(`SELECT ` + jobColumns + ` FROM jobs j WHERE j.key = ?`).key(st.id).each(func(row *scanner) { begun = scanJob(row) })
+	}
+	return &op{apply: apply, done: make(chan error, 1), announce: func(emit func(job.Change)) {
+		if begun != nil {
+			emit(job.Change{Kind: job.JobStarted, Job: begun})
+		}
+	}}
+}
+
+// begin runs the update that writes a start. Where a later one is written, it
+// changes nothing.
+func (c *conn) begin(table string, st *start, update string) error {
+	err := c.bind(update).key(st.id).int(int64(st.n)).time(st.at).exec()
+	if err == nil && c.Changes() == 0 {
+		err = c.missing(table, st.id)
+	}
+	return err
 }
 
 // startDelay is how long a run or an attempt lasts before its start is written.
@@ -227,17 +251,18 @@ const startDelay = 10 * time.Millisecond
 // starts holds back what began a moment ago.
 type starts struct {
 	mu    sync.Mutex
-	queue []start
-	ended map[job.ID]bool // of those in the queue
+	queue []*start          // oldest first
+	last  map[job.ID]*start // of those in the queue
 	timer *time.Timer
 	wake  chan struct{}
 }
 
-func (s *starts) add(st start) {
+func (s *starts) add(st *start) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	st.since = time.Now()
 	s.queue = append(s.queue, st)
-	s.ended[st.id] = false
+	s.last[st.id] = st
 	if len(s.queue) == 1 {
 		s.arm(startDelay)
 	}
@@ -263,30 +288,29 @@ func (s *starts) signal() {
 func (s *starts) end(id job.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, queued := s.ended[id]; queued {
-		s.ended[id] = true
+	if st := s.last[id]; st != nil {
+		st.ended = true
 	}
 }
 
 // take returns those that have lasted for startDelay.
-func (s *starts) take(now time.Time) []start {
+func (s *starts) take(now time.Time) (due []*op) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var due []start
-	n := 0
-	for ; n < len(s.queue); n++ {
-		st := s.queue[n]
-		if !s.ended[st.id] && now.Sub(st.since) < startDelay {
-			s.arm(startDelay - now.Sub(st.since))
+	for len(s.queue) > 0 {
+		st := s.queue[0]
+		if left := startDelay - now.Sub(st.since); left > 0 && !st.ended {
+			s.arm(left)
 			break
 		}
-		if !s.ended[st.id] {
-			due = append(due, st)
+		if !st.ended {
+			due = append(due, st.op())
 		}
-		delete(s.ended, st.id)
-	}
-	if s.queue = s.queue[n:]; len(s.queue) == 0 {
-		s.queue = nil
+		if s.last[st.id] == st {
+			delete(s.last, st.id)
+		}
+		s.queue[0] = nil
+		s.queue = s.queue[1:]
 	}
 	return due
 }

@@ -71,7 +71,8 @@ CREATE TABLE jobs (
   runs          INTEGER NOT NULL,
   interrupted   INTEGER NOT NULL,
   rescued       INTEGER NOT NULL,
-  target        TEXT,             -- JSON
+  target        TEXT,             -- as the query of a URL
+  authorization BLOB,             -- sealed; NULL once terminal
   error         TEXT,             -- JSON
   result_status INTEGER NOT NULL, -- 0: no result
   result_type   TEXT,
@@ -79,7 +80,8 @@ CREATE TABLE jobs (
 ) STRICT;
 CREATE INDEX jobs_due ON jobs (operation, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX jobs_of_app ON jobs (app);
-CREATE INDEX jobs_failed ON jobs (app, state) WHERE state > 4;
+-- Of the states that few jobs are in: all but succeeded.
+CREATE INDEX jobs_of_state ON jobs (app, state) WHERE state <> 4;
 
 CREATE TABLE requests (
   key           INTEGER PRIMARY KEY,
@@ -87,10 +89,9 @@ CREATE TABLE requests (
   path          TEXT NOT NULL,
   query         TEXT NOT NULL,
   header        TEXT NOT NULL, -- lines of "Name: value"
-  params        TEXT,          -- JSON
+  params        TEXT,          -- as the query of a URL
   traceparent   TEXT,
   tracestate    TEXT,
-  authorization BLOB,
   body_size     INTEGER NOT NULL,
   body_ref      TEXT,
   body          BLOB
@@ -147,7 +148,8 @@ CREATE TABLE callbacks (
 CREATE INDEX callbacks_due ON callbacks (lane, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX callbacks_of_job ON callbacks (job);
 CREATE INDEX callbacks_of_app ON callbacks (app);
-CREATE INDEX callbacks_failed ON callbacks (app, state) WHERE state > 2;
+-- Of the states that few callbacks are in: all but delivered.
+CREATE INDEX callbacks_of_state ON callbacks (app, state) WHERE state <> 2;
 
 CREATE TABLE attempts (
   callback     INTEGER NOT NULL,
