@@ -27,7 +27,7 @@ const callWait = 10 * time.Second
 
 func newCallCmd(c *cli) *cobra.Command {
 	var call client.Call
-	var data, contentType string
+	var data string
 	var headers []string
 	var wait bool
 	cmd := &cobra.Command{
@@ -58,18 +58,15 @@ endpoint, if it has one.`,
 			if err != nil {
 				return err
 			}
-			defer up.Close()
-			call.Body, call.BodyBytes = up.body, up.bytes
-			call.ContentType = contentType
-			if contentType == "" && call.Header.Get("Content-Type") == "" {
+			if call.ContentType == "" && call.Header.Get("Content-Type") == "" {
 				call.ContentType = up.contentType
 			}
-			return c.call(cmd.Context(), call, wait)
+			return c.call(cmd.Context(), call, up, wait)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVarP(&data, "data", "d", "", "the body as text, @FILE or @- for standard input")
-	f.StringVarP(&contentType, "type", "t", "", "the body's content type (default: by the file's name, else a guess)")
+	f.StringVarP(&call.ContentType, "type", "t", "", "the body's content type (default: by the file's name, else a guess)")
 	f.StringArrayVarP(&headers, "header", "H", nil, `a further header, "Name: value"; may be repeated`)
 	f.StringVar(&call.CallbackURL, "callback-url", "", "where to call back")
 	f.StringVar(&call.Endpoint, "callback", "", "the name of the endpoint to call back")
@@ -132,10 +129,12 @@ type upload struct {
 	bar         *progressbar.ProgressBar
 }
 
-// Close ends the progress bar and closes the file, if there are such.
-func (u *upload) Close() {
+// close ends the progress bar and closes the file, if there are such.
+func (u *upload) close() {
 	if u.bar != nil {
-		_ = u.bar.Clear() // it is gone with the terminal
+		// A refused body may still be read from for a moment: Exit keeps that from
+		// being drawn over what comes next.
+		_ = errors.Join(u.bar.Exit(), u.bar.Clear())
 	}
 	if u.file != nil {
 		_ = u.file.Close() // it was only read
@@ -187,21 +186,24 @@ func (c *cli) openFile(name string) (*upload, error) {
 			progressbar.OptionSetDescription("uploading"), progressbar.OptionShowBytes(true),
 			progressbar.OptionSetWidth(30), progressbar.OptionThrottle(100*time.Millisecond),
 			progressbar.OptionClearOnFinish())
-		reader := progressbar.NewReader(f, u.bar)
-		u.body = &reader
+		u.body = io.TeeReader(f, u.bar)
 	}
 	return u, nil
 }
 
-func (c *cli) call(ctx context.Context, call client.Call, wait bool) error {
+// call makes the call, closes what was to be uploaded, and shows the answer.
+func (c *cli) call(ctx context.Context, call client.Call, up *upload, wait bool) error {
 	gw, err := c.gateway()
 	if err != nil {
+		up.close()
 		return err
 	}
+	call.Body, call.BodyBytes = up.body, up.bytes
 	if wait {
 		call.Wait = callWait
 	}
 	answer, err := gw.Call(ctx, call)
+	up.close()
 	if err != nil {
 		return err
 	}

@@ -8,13 +8,16 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/ringback/ringback/client"
 )
 
 func TestLargeUploadShowsItsProgressOnATerminalOnly(t *testing.T) {
 	t.Parallel()
 	gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		n, _ := io.Copy(io.Discard, r.Body)
-		answer(w, 200, n)
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Location", "/v1/jobs/job_1")
+		answer(w, 202, client.AcceptedJob{ID: "job_1"})
 	}))
 	t.Cleanup(gateway.Close)
 	for _, c := range []struct {
@@ -26,16 +29,19 @@ func TestLargeUploadShowsItsProgressOnATerminalOnly(t *testing.T) {
 		if err := os.WriteFile(file, make([]byte, c.bytes), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		term, out, err := terminal()
+		term, shown, _ := terminal()
+		term.err = shown // as on a screen
 		term.outTTY, term.errTTY = c.outTTY, c.errTTY
 		if code := execute(t.Context(), []string{"call", "/scan", "@" + file, "--url", gateway.URL}, term); code != exitOK {
-			t.Fatalf("exit code %d: %s", code, err)
+			t.Fatalf("exit code %d: %s", code, shown)
 		}
-		if got := strings.Contains(err.String(), "uploading"); got != c.want {
-			t.Errorf("%+v: standard error %q", c, err)
+		if got := strings.Contains(shown.String(), "uploading"); got != c.want {
+			t.Errorf("%+v: shown %q", c, shown)
 		}
-		if strings.Contains(out.String(), "uploading") {
-			t.Errorf("%+v: standard output %q", c, out)
+		// Nothing of it is left on the screen when the answer is shown.
+		lines := strings.Split(shown.String(), "\r")
+		if last := lines[len(lines)-1]; strings.Contains(last, "uploading") || !strings.Contains(last, "job_1") {
+			t.Errorf("%+v: left on the screen %q", c, last)
 		}
 	}
 }
