@@ -35,10 +35,6 @@ func (c *conn) Close() error { return c.tcp.Close() }
 // interrupt ends what is being read and written.
 func (c *conn) interrupt() { _ = c.tcp.SetDeadline(time.Unix(1, 0)) }
 
-// silent reports that the receiver has neither closed the connection nor said
-// anything unasked.
-func (c *conn) silent() bool { return c.in.Buffered() == 0 && c.probe.silent() }
-
 // Read reads for c.in, within the budget.
 func (c *conn) Read(p []byte) (int, error) {
 	if c.left <= 0 {

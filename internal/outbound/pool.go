@@ -34,7 +34,7 @@ func (p *pool) get(origin string, deadline time.Time) *conn {
 		if c == nil {
 			return nil
 		}
-		if time.Since(c.idleSince) < p.timeout && c.SetDeadline(deadline) == nil && c.silent() {
+		if time.Since(c.idleSince) < p.timeout && c.SetDeadline(deadline) == nil && c.probe.silent() {
 			return c
 		}
 		_ = c.Close()

@@ -34,6 +34,8 @@ func (p *probe) init(c net.Conn) {
 	}
 }
 
+// silent reports that the receiver has neither closed the connection nor said
+// anything unasked.
 func (p *probe) silent() bool {
 	if p.raw == nil {
 		return true
