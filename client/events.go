@@ -3,6 +3,7 @@ package client
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,50 +12,50 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// Event is one server-sent event about a job.
+// Event is one server-sent event about a job. It tells what stands, not what has
+// happened: changes that follow closely are one event.
 type Event struct {
 	// ID is the place in the stream from which it can be read on.
 	ID string `json:"id,omitempty"`
-	// Name is EventJob or EventCallback.
+	// Name is the job's status, or EventCallback.
 	Name string `json:"event"`
-	// Data is a Job where Name is EventJob, a Callback where it is EventCallback.
-	Data json.RawMessage `json:"data"`
+	// Job is the job with its callbacks.
+	Job Job `json:"job"`
 }
 
-// The names of events, and thereby what their data is.
-const (
-	EventJob      = "job"      // the job changed; sent first of all with the job as it is
-	EventCallback = "callback" // one of its callbacks was owed, tried or settled
-)
+// EventCallback is the name of an event where only the job's callbacks have changed.
+const EventCallback = "callback"
+
+// Settled tells whether the job and its callbacks have all come to their end.
+func (j *Job) Settled() bool {
+	return j.Terminal() && !slices.ContainsFunc(j.Callbacks, func(cb JobCallbackStatus) bool { return cb.Status == CallbackPending })
+}
 
 // maxEventBytes bounds one line of a stream of events.
 const maxEventBytes = 1 << 20
 
-// Events follows a job until the gateway has nothing more to tell of it. A stream
+// Events follows a job until it and its callbacks have come to their end. A stream
 // that breaks off is taken up again after its last event; an error, which is the
 // last thing that it yields, is one of asking for the stream or of ctx.
 func (c *Client) Events(ctx context.Context, id string) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		s := &stream{c: c, id: id, retry: minPollInterval}
 		for {
-			before := s.lastID
 			more, err := s.read(ctx, func(e Event) bool { return yield(e, nil) })
-			switch {
-			case err != nil:
+			if err == nil && more {
+				err = pause(ctx, s.retry)
+			}
+			if err != nil {
 				yield(Event{}, err)
-				return
-			case !more || (s.terminal && s.lastID == before):
-				// A gateway that shuts down ends streams early, so the end of one
-				// proves nothing until a second brings nothing new.
 				return
 			}
-			if err := pause(ctx, s.retry); err != nil {
-				yield(Event{}, err)
+			if !more {
 				return
 			}
 		}
@@ -63,15 +64,15 @@ func (c *Client) Events(ctx context.Context, id string) iter.Seq2[Event, error] 
 
 // stream is where the reading of a job's events has come to.
 type stream struct {
-	c        *Client
-	id       string
-	lastID   string
-	retry    time.Duration
-	terminal bool // the job has come to its end
+	c      *Client
+	id     string
+	lastID string
+	retry  time.Duration // how long to wait before the next connection
 }
 
 // read makes one connection and yields what it brings. more is false where the
-// caller has enough, or the gateway says that there is nothing more (204).
+// caller has enough, or there is nothing more to come: a gateway that shuts down
+// ends streams early, so the end of one does not tell.
 func (s *stream) read(ctx context.Context, yield func(Event) bool) (more bool, err error) {
 	req, err := s.c.request(ctx, "GET", "/jobs/"+url.PathEscape(s.id)+"/events", nil)
 	if err != nil {
@@ -100,87 +101,82 @@ func (s *stream) read(ctx context.Context, yield func(Event) bool) (more bool, e
 	case mediaType(resp) != "text/event-stream":
 		return false, fmt.Errorf("%s answered with %q where events were expected", s.c.origin, mediaType(resp))
 	}
-	more = true
-	err = readEvents(resp.Body, &s.retry, func(e Event) bool {
-		s.note(e)
-		more = yield(e)
-		return more
-	})
-	if errors.Is(err, bufio.ErrTooLong) {
+	more, err = s.consume(resp.Body, yield)
+	if err != nil {
 		return false, fmt.Errorf("read events of %s: %w", s.c.origin, err)
 	}
 	return more, ctx.Err()
 }
 
-// note remembers what matters for going on.
-func (s *stream) note(e Event) {
-	if e.ID != "" {
-		s.lastID = e.ID
+// consume yields the events of a body to its end. A body that breaks off is no error.
+func (s *stream) consume(body io.Reader, yield func(Event) bool) (more bool, err error) {
+	more = true
+	broken := readEvents(body, &s.retry, func(m message) bool {
+		e := Event{ID: m.id, Name: m.name}
+		if err = json.Unmarshal(m.data, &e.Job); err != nil {
+			return false
+		}
+		s.lastID = cmp.Or(m.id, s.lastID)
+		more = yield(e) && !e.Job.Settled()
+		return more
+	})
+	if errors.Is(broken, bufio.ErrTooLong) {
+		err = broken
 	}
-	if e.Name == EventJob {
-		var job Job
-		// Data of another shape is the reader's to judge; it ends nothing.
-		s.terminal = json.Unmarshal(e.Data, &job) == nil && job.Terminal()
-	}
+	return more, err
+}
+
+// message is a server-sent event as it stands in its stream.
+type message struct {
+	id, name string
+	data     []byte
 }
 
 // readEvents parses a stream of server-sent events (HTML §9.2.6) and yields each,
 // until yield returns false, the stream ends, or a line is too long. retry is set
-// where the stream asks for it. Data that is not JSON becomes a JSON string.
-func readEvents(r io.Reader, retry *time.Duration, yield func(Event) bool) error {
+// where the stream asks for it.
+func readEvents(r io.Reader, retry *time.Duration, yield func(message) bool) error {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(make([]byte, 4096), maxEventBytes)
 	lines.Split(splitLines())
-	var e Event
-	var data []byte
-	lastID, has := "", false
+	var m message // its id lasts from one to the next
+	has := false
 	for first := true; lines.Scan(); first = false {
 		line := lines.Text()
 		if first {
 			line = strings.TrimPrefix(line, "\ufeff")
 		}
 		if line == "" {
-			if has {
-				e.ID, e.Data = lastID, asJSON(data)
-				if !yield(e) {
-					return nil
-				}
+			if has && !yield(m) {
+				return nil
 			}
-			e, data, has = Event{}, nil, false
+			m, has = message{id: m.id}, false
 			continue
 		}
 		name, value, _ := strings.Cut(line, ":")
 		value = strings.TrimPrefix(value, " ")
 		switch name {
 		case "event":
-			e.Name = value
+			m.name = value
 		case "data":
 			if has {
-				data = append(data, '\n')
+				m.data = append(m.data, '\n')
 			}
-			data, has = append(data, value...), true
+			m.data, has = append(m.data, value...), true
 		case "id":
 			if !strings.ContainsRune(value, 0) {
-				lastID = value
+				m.id = value
 			}
 		case "retry":
 			if ms, err := strconv.ParseUint(value, 10, 31); err == nil {
 				*retry = min(max(time.Duration(ms)*time.Millisecond, minPollInterval), longPoll)
 			}
 		}
-		if len(data) > maxEventBytes {
+		if len(m.data) > maxEventBytes {
 			return bufio.ErrTooLong
 		}
 	}
 	return lines.Err()
-}
-
-func asJSON(data []byte) json.RawMessage {
-	if json.Valid(data) {
-		return data
-	}
-	text, _ := json.Marshal(string(data)) // a string can always be written
-	return text
 }
 
 // splitLines splits at LF, CR and CRLF, as event streams do. It does not wait for

@@ -17,7 +17,11 @@ type Page[T any] struct {
 func pages[T any](ctx context.Context, c *Client, path string, query url.Values) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		for {
-			page, err := ask[Page[T]](ctx, c, "GET", path+"?"+query.Encode(), nil)
+			target := path
+			if len(query) > 0 {
+				target += "?" + query.Encode()
+			}
+			page, err := ask[Page[T]](ctx, c, "GET", target, nil)
 			if err != nil {
 				var none T
 				yield(none, err)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -143,32 +142,20 @@ func (c *cli) showEvent(e client.Event) error {
 	if c.output != "table" {
 		return c.showJSON(e)
 	}
-	switch e.Name {
-	case client.EventJob:
-		var job client.Job
-		if err := json.Unmarshal(e.Data, &job); err != nil {
-			return fmt.Errorf("read an event: %w", err)
-		}
-		line := "job " + job.ID + " " + job.Status
-		if job.Error != nil {
-			line += " (" + job.Error.Code + ": " + job.Error.Message + ")"
-		}
-		return c.print(clean(line))
-	case client.EventCallback:
-		var cb client.Callback
-		if err := json.Unmarshal(e.Data, &cb); err != nil {
-			return fmt.Errorf("read an event: %w", err)
-		}
-		line := fmt.Sprintf("callback %s %s %s, attempts %d", cb.ID, cb.Event, cb.Status, cb.Attempts)
+	line := e.Job.ID + " " + e.Job.Status
+	if e.Job.Error != nil {
+		line += " (" + e.Job.Error.Code + ": " + e.Job.Error.Message + ")"
+	}
+	for _, cb := range e.Job.Callbacks {
+		line += fmt.Sprintf(" · %s %s %s, attempts %d", cb.ID, cb.Event, cb.Status, cb.Attempts)
 		if outcome := last(cb.LastStatus, cb.LastError); outcome != "" {
 			line += ", last " + outcome
 		}
 		if !cb.NextAttemptAt.IsZero() {
 			line += ", next at " + local(cb.NextAttemptAt)
 		}
-		return c.print(clean(line))
 	}
-	return c.print(clean(e.Name + " " + string(e.Data)))
+	return c.print(clean(line))
 }
 
 func (c *cli) jobCancel() *cobra.Command {

@@ -131,7 +131,7 @@ func newFakeGateway() *fakeGateway {
 	g.HandleFunc("POST /strict", func(w http.ResponseWriter, _ *http.Request) {
 		problem(w, 400, "callback_url_refused", "use \x1b[31mhttps\x1b[0m")
 	})
-	g.HandleFunc("GET /v1/jobs", jobs)
+	g.HandleFunc("GET /v1/jobs", fakeJobs)
 	g.HandleFunc("GET /v1/jobs/{id}", getJob)
 	g.HandleFunc("GET /v1/jobs/{id}/result", result)
 	g.HandleFunc("GET /v1/jobs/{id}/events", events)
@@ -140,7 +140,7 @@ func newFakeGateway() *fakeGateway {
 			problem(w, 409, "job_ended", "")
 			return
 		}
-		answer(w, 200, job("job_running", client.StatusCanceled))
+		answer(w, 200, fakeJob("job_running", client.StatusCanceled))
 	})
 	g.HandleFunc("GET /v1/callbacks", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, 200, client.Page[client.Callback]{Data: []client.Callback{deadCallback("cb_" + r.FormValue("status"))}})
@@ -242,7 +242,7 @@ func echo(w http.ResponseWriter, r *http.Request) {
 		r.Header.Get("Prefer"), r.Header.Get("Content-Type"), r.Header.Get("X-Tenant"), r.Header.Get("Ringback-Key"), body)
 }
 
-func job(id, status string) client.Job {
+func fakeJob(id, status string) client.Job {
 	j := client.Job{ID: id, Operation: "scan", Status: status, CreatedAt: at, Attempts: 1,
 		Callback: client.JobCallback{URL: "https://my.server/bar", Source: "request"}}
 	if j.Terminal() {
@@ -256,10 +256,10 @@ func job(id, status string) client.Job {
 	return j
 }
 
-// jobs is a list of two pages.
-func jobs(w http.ResponseWriter, r *http.Request) {
+// fakeJobs is a list of two pages.
+func fakeJobs(w http.ResponseWriter, r *http.Request) {
 	if r.FormValue("cursor") == "two" {
-		answer(w, 200, client.Page[client.Job]{Data: []client.Job{job("job_oldest", client.StatusFailed)}})
+		answer(w, 200, client.Page[client.Job]{Data: []client.Job{fakeJob("job_oldest", client.StatusFailed)}})
 		return
 	}
 	if r.FormValue("operation") == "nothing" {
@@ -268,7 +268,7 @@ func jobs(w http.ResponseWriter, r *http.Request) {
 	}
 	next := "two"
 	answer(w, 200, client.Page[client.Job]{Next: &next, Data: []client.Job{
-		job("job_newest", client.StatusRunning), job("job_older", client.StatusSucceeded)}})
+		fakeJob("job_newest", client.StatusRunning), fakeJob("job_older", client.StatusSucceeded)}})
 }
 
 // getJob knows a job by its status: job_failed has failed. Asked with wait, one
@@ -283,34 +283,33 @@ func getJob(w http.ResponseWriter, r *http.Request) {
 	case status == "running" && r.FormValue("wait") != "":
 		status = client.StatusSucceeded
 	}
-	answer(w, 200, job(id, status))
+	answer(w, 200, fakeJob(id, status))
 }
 
 func result(w http.ResponseWriter, r *http.Request) {
 	switch r.PathValue("id") {
 	case "job_accepted":
-		answer(w, 202, job("job_accepted", client.StatusAccepted))
+		answer(w, 202, fakeJob("job_accepted", client.StatusAccepted))
 	default:
 		w.Header().Set("Content-Type", "application/json")
 		fmt.Fprint(w, `{"infected":true,"signature":"Eicar"}`)
 	}
 }
 
-func events(w http.ResponseWriter, r *http.Request) {
-	if r.Header.Get("Last-Event-ID") != "" {
-		w.WriteHeader(204)
-		return
-	}
+func events(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
+	pending := fakeJob("job_1", client.StatusFailed)
+	pending.Callbacks = []client.JobCallbackStatus{{ID: "cb_1", Event: "failed", Status: client.CallbackPending, Attempts: 1,
+		LastError: "refused", NextAttemptAt: at}}
 	for i, e := range []struct {
 		name string
-		data any
+		job  client.Job
 	}{
-		{client.EventJob, job("job_1", client.StatusRunning)},
-		{client.EventJob, job("job_1", client.StatusFailed)},
-		{client.EventCallback, deadCallback("cb_1")},
+		{client.StatusRunning, fakeJob("job_1", client.StatusRunning)},
+		{client.StatusFailed, pending},
+		{client.EventCallback, fakeJob("job_1", client.StatusFailed)},
 	} {
-		data, _ := json.Marshal(e.data)
+		data, _ := json.Marshal(e.job)
 		fmt.Fprintf(w, ": hello\nid: %d\nevent: %s\ndata: %s\n\n", i+1, e.name, data)
 	}
 }
