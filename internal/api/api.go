@@ -1,0 +1,105 @@
+// Package api is the HTTP side of the gateway: it takes calls of operations in,
+// and serves /v1, where apps follow their jobs and define their callback URLs.
+package api
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/ringback/ringback/internal/body"
+	"github.com/ringback/ringback/internal/seal"
+	"github.com/ringback/ringback/job"
+)
+
+// Options is what the API needs. Store, Bodies, Seal, Slots and CheckURL are required.
+type Options struct {
+	Store  job.Store
+	Bodies body.Storage
+	Seal   *seal.Sealer
+	// Slots reserves places in the executor's window of work.
+	Slots Slots
+	// CheckURL says at intake whether a callback URL may be used at all. Its error's
+	// text is safe to show.
+	CheckURL func(url string) error
+	// CheckHeader says whether an endpoint may set a header on its callbacks.
+	CheckHeader func(name, value string) error
+	// Owed builds the callbacks that the end of a job owes. None of them holds a
+	// slot in its lane.
+	Owed       func(j *job.Job, end job.State, at time.Time) []job.OwedCallback
+	Operations []job.Operation
+	// Upstream, where set, is the API that the whole gateway stands in front of:
+	// every method and path is the operation UpstreamOperation, and requests that
+	// do not ask for a callback go to Passthrough.
+	Upstream    *job.Operation
+	Passthrough http.Handler
+
+	Prefix    string        // of the gateway's own routes: "" or "/.ringback"
+	PublicURL string        // what links are made of, without a slash at the end; "" for relative links
+	Dev       bool          // no keys: everything belongs to the app "dev"
+	MaxWait   time.Duration // the longest wait for a result; 0: a minute
+	// BodyIdleTimeout is how long a caller's body may make no progress; 0: 30 s.
+	BodyIdleTimeout time.Duration
+	// Retention is how long a job is kept after its end.
+	Retention time.Duration
+	Log       *slog.Logger
+	Now       func() time.Time
+	Version   string
+	// Metrics serves /metrics; nil for none.
+	Metrics http.Handler
+}
+
+// Slots is the bounded window of work in memory: a job with a slot in it is
+// stored as already claimed and runs as soon as it is committed.
+type Slots interface {
+	// Reserve takes a slot of a group for work of so many bytes. It is false
+	// where there is none, or where the group has a backlog on disk.
+	Reserve(group string, bytes int64) bool
+	// Release gives back a slot whose work was not committed.
+	Release(group string, bytes int64)
+}
+
+// DevApp is the app that everything belongs to with Options.Dev.
+const DevApp = "dev"
+
+// API serves HTTP. Make it with New.
+type API struct {
+	opt   Options
+	watch *watchers
+	auth  *authenticator
+	now   func() time.Time
+	// changing makes reading and writing an endpoint or a secret one step.
+	changing sync.Mutex
+	http.Handler
+}
+
+// New puts the API together. It fails where the operations' routes or
+// expressions are wrong, with an error that names the operation.
+func New(opt Options) (*API, error) {
+	opt.MaxWait = cmp.Or(opt.MaxWait, time.Minute)
+	opt.BodyIdleTimeout = cmp.Or(opt.BodyIdleTimeout, 30*time.Second)
+	a := &API{opt: opt, now: opt.Now, watch: newWatchers(), auth: newAuthenticator(opt)}
+	h, err := a.routes()
+	if err != nil {
+		return nil, err
+	}
+	a.Handler = h
+	return a, nil
+}
+
+// Committed hears of every change from the store: it wakes long polls and
+// streams, and forgets keys that were changed. It does not block.
+func (a *API) Committed(ch job.Change) {
+	a.watch.committed(ch)
+	a.auth.committed(ch)
+}
+
+// Drain ends the streams and long polls, so that the server can shut down.
+func (a *API) Drain() { a.watch.close() }
+
+// whole detaches a write from its request: a caller that hangs up must not make
+// the outcome of a commit unknown to us.
+func whole(ctx context.Context) context.Context { return context.WithoutCancel(ctx) }

@@ -1,0 +1,180 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strings"
+)
+
+// ownHeaders stand in every answer of the gateway's own routes.
+var ownHeaders = map[string]string{
+	"X-Content-Type-Options":       "nosniff",
+	"Content-Security-Policy":      "default-src 'none'; frame-ancestors 'none'",
+	"Cross-Origin-Resource-Policy": "same-origin",
+	"Referrer-Policy":              "no-referrer",
+	"Cache-Control":                "no-store",
+}
+
+// routes puts together what the gateway serves: its own routes below the prefix,
+// and the operations everywhere else.
+func (a *API) routes() (http.Handler, error) {
+	operations, err := a.operations()
+	if err != nil {
+		return nil, err
+	}
+	for _, op := range a.opt.Operations {
+		if _, path := splitRoute(op.Route); a.isOwn(path) {
+			return nil, fmt.Errorf("operation %s: the route %q belongs to the gateway; set a prefix for its own routes", op.Name, op.Route)
+		}
+	}
+	own, err := a.ownRoutes()
+	if err != nil {
+		return nil, err
+	}
+	h := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if a.isOwn(r.URL.Path) {
+			own.ServeHTTP(w, r)
+			return
+		}
+		operations.ServeHTTP(w, r)
+	}))
+	if a.opt.Dev {
+		h = devGuard(h)
+	}
+	return a.recovered(h), nil
+}
+
+// isOwn tells whether a path is one of the gateway's own.
+func (a *API) isOwn(path string) bool {
+	rest, ok := strings.CutPrefix(path, a.opt.Prefix)
+	if !ok {
+		return false
+	}
+	if a.opt.Prefix != "" {
+		return rest == "" || rest[0] == '/'
+	}
+	switch rest {
+	case "/healthz", "/readyz", "/metrics", "/openapi.json", "/v1":
+		return true
+	}
+	return strings.HasPrefix(rest, "/v1/")
+}
+
+func (a *API) ownRoutes() (http.Handler, error) {
+	mux := http.NewServeMux()
+	document, err := a.newV1(mux).document()
+	if err != nil {
+		return nil, err
+	}
+	get := "GET " + a.opt.Prefix
+	mux.HandleFunc(get+"/healthz", a.healthz)
+	mux.HandleFunc(get+"/readyz", a.readyz)
+	mux.HandleFunc(get+"/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/vnd.oai.openapi+json;version=3.1")
+		_, _ = w.Write(document)
+	})
+	if a.opt.Metrics != nil {
+		mux.Handle(get+"/metrics", a.opt.Metrics)
+	}
+	routed := withProblems(mux)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		for name, value := range ownHeaders {
+			h.Set(name, value)
+		}
+		routed.ServeHTTP(w, r)
+	}), nil
+}
+
+// recovered answers a panic with a problem, where the answer has not begun.
+func (a *API) recovered(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		begun := &begunWriter{ResponseWriter: w}
+		defer func() {
+			cause := recover()
+			if cause == nil {
+				return
+			}
+			if err, ok := cause.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
+				// The route, not the path: a path may hold what is secret.
+				a.opt.Log.ErrorContext(r.Context(), "panic in a handler", "method", r.Method, "route", r.Pattern,
+					"panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
+				if !begun.yes {
+					kindInternal.problem("").write(w)
+					return
+				}
+			}
+			panic(http.ErrAbortHandler)
+		}()
+		next.ServeHTTP(begun, r)
+	})
+}
+
+// begunWriter knows whether an answer has begun.
+type begunWriter struct {
+	http.ResponseWriter
+	yes bool
+}
+
+// WriteHeader begins the answer, unless it is an interim one.
+func (w *begunWriter) WriteHeader(status int) {
+	w.yes = w.yes || status >= http.StatusOK
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write begins the answer.
+func (w *begunWriter) Write(b []byte) (int, error) {
+	w.yes = true
+	return w.ResponseWriter.Write(b)
+}
+
+// ReadFrom begins the answer, and leaves the copying to who does it best.
+func (w *begunWriter) ReadFrom(r io.Reader) (int64, error) {
+	w.yes = true
+	return io.Copy(w.ResponseWriter, r)
+}
+
+// Unwrap leads an http.ResponseController to the connection.
+func (w *begunWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// withProblems answers what a mux has no route for with problems: 404, 405 with
+// Allow, 501 for a method that nobody knows (RFC 9110 §9.1), and OPTIONS.
+func withProblems(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fallback, pattern := mux.Handler(r)
+		if pattern != "" {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		said := &silentWriter{header: http.Header{}}
+		fallback.ServeHTTP(said, r)
+		allow := said.header.Get("Allow")
+		switch {
+		case !slices.Contains(knownMethods, r.Method):
+			kindMethodUnknown.problem("").write(w)
+		case allow == "":
+			kindNotFound.problem("").write(w)
+		case r.Method == http.MethodOptions:
+			w.Header().Set("Allow", allow+", OPTIONS")
+			w.WriteHeader(http.StatusNoContent)
+		default:
+			p := kindMethod.problem("")
+			p.allow = allow + ", OPTIONS"
+			p.write(w)
+		}
+	})
+}
+
+var knownMethods = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
+	http.MethodDelete, http.MethodOptions, http.MethodTrace, http.MethodConnect}
+
+// silentWriter keeps the headers of an answer and drops the rest.
+type silentWriter struct{ header http.Header }
+
+func (w *silentWriter) Header() http.Header         { return w.header }
+func (w *silentWriter) Write(b []byte) (int, error) { return len(b), nil }
+func (w *silentWriter) WriteHeader(int)             {}

@@ -1,0 +1,144 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"reflect"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/ringback/ringback/client"
+	"github.com/ringback/ringback/job"
+)
+
+// v1 is what the routes below /v1 are registered with.
+type v1 struct {
+	*API
+	huma huma.API
+}
+
+// The names of the security schemes in the OpenAPI document.
+const (
+	schemeApp   = "app"
+	schemeKey   = "key"
+	schemeAdmin = "admin"
+)
+
+// access says who may use a route.
+type access struct {
+	check    func(*API, huma.Context) (huma.Context, *Problem)
+	security []map[string][]string
+}
+
+type appKey struct{}
+
+var (
+	// appOnly lets an app pass and tells the handler which one it is.
+	appOnly = access{
+		check: func(a *API, ctx huma.Context) (huma.Context, *Problem) {
+			r, _ := humago.Unwrap(ctx)
+			app, p := a.authenticateV1(r)
+			return huma.WithValue(ctx, appKey{}, app), p
+		},
+		security: []map[string][]string{{schemeApp: {}}, {schemeKey: {}}},
+	}
+	adminOnly = access{
+		check: func(a *API, ctx huma.Context) (huma.Context, *Problem) {
+			r, _ := humago.Unwrap(ctx)
+			return ctx, a.authenticateAdmin(r)
+		},
+		security: []map[string][]string{{schemeAdmin: {}}},
+	}
+	// linkOrApp lets whoever has a signed link pass, too. The handler checks it.
+	linkOrApp = access{
+		check: func(a *API, ctx huma.Context) (huma.Context, *Problem) {
+			if ctx.Query("token") != "" {
+				return ctx, nil
+			}
+			return appOnly.check(a, ctx)
+		},
+		security: []map[string][]string{{schemeApp: {}}, {schemeKey: {}}, {}},
+	}
+)
+
+// appOf is the app that appOnly found.
+func appOf(ctx context.Context) job.App {
+	app, _ := ctx.Value(appKey{}).(job.App)
+	return app
+}
+
+// reply is a handler's output with a body.
+type reply[T any] struct {
+	Body T
+}
+
+// none is the input of a route that takes none, or the output of one that has none.
+type none struct{}
+
+// register adds a route. op needs an id, a method, a path below /v1 and a summary.
+func register[I, O any](v *v1, who access, op huma.Operation, handle func(context.Context, *I) (*O, error)) {
+	problem := v.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[client.Problem](), true, "Problem")
+	if op.Responses == nil {
+		op.Responses = map[string]*huma.Response{}
+	}
+	op.Responses["default"] = &huma.Response{
+		Description: "A problem (RFC 9457)",
+		Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: problem}},
+	}
+	op.Security = who.security
+	op.Middlewares = huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
+		ctx, p := who.check(v.API, ctx)
+		r, w := humago.Unwrap(ctx)
+		var body []byte
+		if p == nil {
+			body, p = strictRequest(w, r)
+		}
+		if p != nil {
+			refuse(w, r, p)
+			return
+		}
+		next(&strictContext{embedded: ctx, body: body})
+	}}
+	huma.Register(v.huma, op, handle)
+}
+
+// refuse answers without having read the body. The connection ends with it: a
+// caller who goes on sending must not be waited for.
+func refuse(w http.ResponseWriter, r *http.Request, p *Problem) {
+	if r.ContentLength != 0 {
+		w.Header().Set("Connection", "close")
+		answerAtOnce(w, r)
+	}
+	p.write(w)
+}
+
+// newV1 registers all routes below /v1 with mux.
+func (a *API) newV1(mux *http.ServeMux) *v1 {
+	v := &v1{API: a, huma: humago.NewWithPrefix(mux, a.opt.Prefix, a.humaConfig())}
+	v.registerJobs()
+	v.registerCallbacks()
+	v.registerEndpoints()
+	v.registerSecrets()
+	v.registerApps()
+	return v
+}
+
+func (a *API) humaConfig() huma.Config {
+	return huma.Config{
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI: "3.1.0",
+			Info:    a.info(),
+			Servers: []*huma.Server{{URL: a.opt.PublicURL + a.opt.Prefix}},
+			Components: &huma.Components{
+				Schemas:         huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
+				SecuritySchemes: securitySchemes(),
+			},
+		},
+		// "json" is what huma looks up for application/problem+json.
+		Formats:                      map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
+		DefaultFormat:                "application/json",
+		RejectUnknownQueryParameters: true,
+		Transformers:                 []huma.Transformer{ownProblems},
+	}
+}

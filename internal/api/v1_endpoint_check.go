@@ -1,0 +1,99 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+
+	"github.com/ringback/ringback/job"
+)
+
+var endpointName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
+
+const (
+	authorizationHeader   = "Authorization"
+	redactedValue         = "[redacted]"
+	authorizationUse      = "authorization" // of the sealer
+	maxEndpointHeaders    = 32
+	maxEndpointHeaderSize = 8 << 10 // bytes of all names and values
+	maxConcurrency        = 1000
+)
+
+// callbackMethods are the methods that a callback with a body can have.
+var callbackMethods = []string{http.MethodPost, http.MethodPut, http.MethodPatch}
+
+// checkEndpoint says everything that is wrong with an endpoint but its headers.
+func (v *v1) checkEndpoint(e *job.Endpoint) error {
+	var items []ProblemItem
+	fault := func(bad bool, pointer, detail string) {
+		if bad {
+			items = append(items, ProblemItem{Detail: detail, Pointer: pointer})
+		}
+	}
+	fault(!endpointName.MatchString(e.Name), "#/name",
+		"a name has 1 to 64 characters of a-z, 0-9, _ and -, and begins with a letter or a digit")
+	fault(e.Method != "" && !slices.Contains(callbackMethods, e.Method), "#/method", "the method must be POST, PUT or PATCH")
+	fault(e.Concurrency < 0 || e.Concurrency > maxConcurrency, "#/concurrency",
+		fmt.Sprintf("the concurrency must be from 0 to %d", maxConcurrency))
+	for i, event := range e.Events {
+		fault(!slices.Contains(job.Events, event) || slices.Contains(e.Events[:i], event),
+			fmt.Sprintf("#/events/%d", i), "this is not an event, or stands here twice")
+	}
+	for i, name := range e.Operations {
+		fault(!v.hasOperation(name) || slices.Contains(e.Operations[:i], name),
+			fmt.Sprintf("#/operations/%d", i), "the gateway has no operation of this name, or it stands here twice")
+	}
+	if len(items) > 0 {
+		return faultyBody(items...)
+	}
+	if err := v.opt.CheckURL(e.URL); err != nil {
+		return urlProblem(err)
+	}
+	return nil
+}
+
+func (a *API) hasOperation(name string) bool {
+	return a.opt.Upstream != nil && a.opt.Upstream.Name == name ||
+		slices.ContainsFunc(a.opt.Operations, func(o job.Operation) bool { return o.Name == name })
+}
+
+// setHeaders gives an endpoint the headers of a request. An Authorization is kept
+// sealed; sent as it is shown, it stays what it was.
+func (v *v1) setHeaders(e *job.Endpoint, sent map[string]string) error {
+	before := e.Authorization
+	e.Headers, e.Authorization = nil, nil
+	size := 0
+	for name, value := range sent {
+		size += len(name) + len(value)
+	}
+	if len(sent) > maxEndpointHeaders || size > maxEndpointHeaderSize {
+		return faultyBody(ProblemItem{Pointer: "#/headers",
+			Detail: fmt.Sprintf("there may be %d headers with %d bytes in all", maxEndpointHeaders, maxEndpointHeaderSize)})
+	}
+	seen := map[string]bool{}
+	for name, value := range sent {
+		where := "#/headers/" + escapePointer(shorten(name))
+		canonical := http.CanonicalHeaderKey(name)
+		if seen[canonical] {
+			return faultyBody(ProblemItem{Pointer: where, Detail: "the header stands here twice"})
+		}
+		seen[canonical] = true
+		err := v.opt.CheckHeader(name, value)
+		switch {
+		case canonical == authorizationHeader && value == redactedValue && before != nil:
+			e.Authorization = before
+			continue
+		case err != nil:
+			return faultyBody(ProblemItem{Pointer: where, Detail: err.Error()})
+		case canonical == authorizationHeader:
+			e.Authorization = v.opt.Seal.Seal([]byte(value), authorizationUse)
+			continue
+		}
+		if e.Headers == nil {
+			e.Headers = map[string]string{}
+		}
+		e.Headers[canonical] = value
+	}
+	return nil
+}

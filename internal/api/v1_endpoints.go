@@ -1,0 +1,199 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"slices"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/ringback/ringback/client"
+	"github.com/ringback/ringback/job"
+)
+
+// EndpointPath names an endpoint.
+type EndpointPath struct {
+	Name string `path:"name" doc:"The endpoint's name."`
+}
+
+type createEndpointInput struct {
+	Body client.EndpointCreate
+}
+
+type patchEndpointInput struct {
+	EndpointPath
+	Body client.EndpointPatch
+}
+
+// created is the answer to a POST that made something.
+type created[T any] struct {
+	Location string `header:"Location"`
+	Body     T
+}
+
+func (v *v1) registerEndpoints() {
+	tags := []string{"Endpoints"}
+	register(v, appOnly, huma.Operation{OperationID: "list-endpoints", Method: http.MethodGet, Path: "/v1/endpoints",
+		Summary: "List endpoints, newest first", Tags: tags}, v.listEndpoints)
+	register(v, appOnly, huma.Operation{OperationID: "create-endpoint", Method: http.MethodPost, Path: "/v1/endpoints",
+		Summary: "Register a callback URL", Tags: tags, DefaultStatus: http.StatusCreated}, v.createEndpoint)
+	register(v, appOnly, huma.Operation{OperationID: "get-endpoint", Method: http.MethodGet, Path: "/v1/endpoints/{name}",
+		Summary: "Get an endpoint", Tags: tags}, v.getEndpoint)
+	register(v, appOnly, huma.Operation{OperationID: "change-endpoint", Method: http.MethodPatch, Path: "/v1/endpoints/{name}",
+		Summary: "Change an endpoint", Tags: tags}, v.patchEndpoint)
+	register(v, appOnly, huma.Operation{OperationID: "delete-endpoint", Method: http.MethodDelete, Path: "/v1/endpoints/{name}",
+		Summary: "Delete an endpoint", Tags: tags}, v.deleteEndpoint)
+}
+
+func (v *v1) listEndpoints(ctx context.Context, _ *none) (*reply[client.Page[client.Endpoint]], error) {
+	found, err := v.opt.Store.ListEndpoints(ctx, appOf(ctx).Name)
+	if err != nil {
+		return nil, storeProblem(ctx, v.opt.Log, "list endpoints", err)
+	}
+	slices.SortStableFunc(found, func(a, b job.Endpoint) int { return b.CreatedAt.Compare(a.CreatedAt) })
+	out := client.Page[client.Endpoint]{Data: make([]client.Endpoint, 0, len(found))}
+	for _, e := range found {
+		out.Data = append(out.Data, showEndpoint(e))
+	}
+	return &reply[client.Page[client.Endpoint]]{out}, nil
+}
+
+func (v *v1) createEndpoint(ctx context.Context, in *createEndpointInput) (*created[client.Endpoint], error) {
+	now := v.now()
+	b := in.Body
+	e := job.Endpoint{
+		App: appOf(ctx).Name, Name: b.Name, URL: b.URL, Default: b.Default, Operations: b.Operations,
+		Events: events(b.Events), Method: b.Method, Concurrency: b.Concurrency, Disabled: b.Disabled,
+		CreatedAt: now, UpdatedAt: now, Secrets: job.Secrets{Current: sealedSecret(v.opt.Seal)},
+	}
+	if err := v.setHeaders(&e, b.Headers); err != nil {
+		return nil, err
+	}
+	if err := v.checkEndpoint(&e); err != nil {
+		return nil, err
+	}
+	err := v.opt.Store.CreateEndpoint(whole(ctx), e)
+	if errors.Is(err, job.ErrExists) {
+		return nil, kindConflict.problem("there is an endpoint of this name already")
+	}
+	if err != nil {
+		return nil, storeProblem(ctx, v.opt.Log, "create endpoint", err)
+	}
+	return &created[client.Endpoint]{v.opt.PublicURL + v.opt.Prefix + "/v1/endpoints/" + e.Name, showEndpoint(e)}, nil
+}
+
+// endpoint reads an endpoint of the request's app.
+func (v *v1) endpoint(ctx context.Context, name string) (job.Endpoint, error) {
+	if !endpointName.MatchString(name) {
+		return job.Endpoint{}, kindNotFound.problem("")
+	}
+	e, err := v.opt.Store.Endpoint(ctx, appOf(ctx).Name, name)
+	if err != nil {
+		return e, storeProblem(ctx, v.opt.Log, "read endpoint", err)
+	}
+	return e, nil
+}
+
+func (v *v1) getEndpoint(ctx context.Context, in *EndpointPath) (*reply[client.Endpoint], error) {
+	e, err := v.endpoint(ctx, in.Name)
+	if err != nil {
+		return nil, err
+	}
+	return &reply[client.Endpoint]{showEndpoint(e)}, nil
+}
+
+func (v *v1) patchEndpoint(ctx context.Context, in *patchEndpointInput) (*reply[client.Endpoint], error) {
+	e, err := v.changeEndpoint(ctx, in.Name, func(e *job.Endpoint) error {
+		if err := v.apply(e, in.Body); err != nil {
+			return err
+		}
+		return v.checkEndpoint(e)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &reply[client.Endpoint]{showEndpoint(e)}, nil
+}
+
+// changeEndpoint reads, changes and writes an endpoint, one at a time: a change
+// must not bring back a secret that was replaced meanwhile.
+func (v *v1) changeEndpoint(ctx context.Context, name string, change func(*job.Endpoint) error) (job.Endpoint, error) {
+	v.changing.Lock()
+	defer v.changing.Unlock()
+	e, err := v.endpoint(ctx, name)
+	if err != nil {
+		return e, err
+	}
+	if err := change(&e); err != nil {
+		return e, err
+	}
+	e.UpdatedAt = v.now()
+	if err := v.opt.Store.UpdateEndpoint(whole(ctx), e); err != nil {
+		return e, storeProblem(ctx, v.opt.Log, "change endpoint", err)
+	}
+	return e, nil
+}
+
+func (v *v1) apply(e *job.Endpoint, patch client.EndpointPatch) error {
+	set(&e.URL, patch.URL)
+	set(&e.Default, patch.Default)
+	set(&e.Method, patch.Method)
+	set(&e.Concurrency, patch.Concurrency)
+	set(&e.Disabled, patch.Disabled)
+	if patch.Operations != nil {
+		e.Operations = patch.Operations
+	}
+	if patch.Events != nil {
+		e.Events = events(patch.Events)
+	}
+	if patch.Headers != nil {
+		return v.setHeaders(e, patch.Headers)
+	}
+	return nil
+}
+
+// set changes what a patch names.
+func set[T any](to *T, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+func (v *v1) deleteEndpoint(ctx context.Context, in *EndpointPath) (*none, error) {
+	if !endpointName.MatchString(in.Name) {
+		return nil, kindNotFound.problem("")
+	}
+	if err := v.opt.Store.DeleteEndpoint(whole(ctx), appOf(ctx).Name, in.Name); err != nil {
+		return nil, storeProblem(ctx, v.opt.Log, "delete endpoint", err)
+	}
+	return nil, nil
+}
+
+// showEndpoint is an endpoint as the API shows it.
+func showEndpoint(e job.Endpoint) client.Endpoint {
+	out := client.Endpoint{
+		Name: e.Name, URL: e.URL, Default: e.Default, Operations: e.Operations, Method: e.Method,
+		Headers: maps.Clone(e.Headers), Concurrency: e.Concurrency, Disabled: e.Disabled,
+		CreatedAt: client.At(e.CreatedAt), UpdatedAt: client.At(e.UpdatedAt),
+	}
+	for _, event := range e.Events {
+		out.Events = append(out.Events, string(event))
+	}
+	if len(e.Authorization) > 0 {
+		if out.Headers == nil {
+			out.Headers = map[string]string{}
+		}
+		out.Headers[authorizationHeader] = redactedValue
+	}
+	return out
+}
+
+func events(words []string) []job.Event {
+	out := make([]job.Event, 0, len(words))
+	for _, word := range words {
+		out = append(out, job.Event(word))
+	}
+	return out
+}
