@@ -45,12 +45,17 @@ type Answer struct {
 
 // Result is what an operation made of a call.
 type Result struct {
+	Status      int // 200, or an upstream's other 2xx
 	ContentType string
 	Header      http.Header // with ContentType in it
 	Body        io.ReadCloser
 }
 
-// Call calls an operation. Before the answer a call may or may not have been
+// headerJobID is in the answer to a call that waited for its job's end.
+const headerJobID = "Ringback-Job-Id"
+
+// Call calls an operation. Where the job ends without a result within Call.Wait,
+// the error is a *Problem with the JobID. Before the answer a call may or may not have been
 // accepted: to repeat it is safe with the same IdempotencyKey.
 func (c *Client) Call(ctx context.Context, call Call) (*Answer, error) {
 	req, err := c.callRequest(ctx, call)
@@ -61,8 +66,10 @@ func (c *Client) Call(ctx context.Context, call Call) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	// An upstream's own 202 with a Location can be a result: that names its job.
+	waited := resp.Header.Get(headerJobID) != ""
 	switch {
-	case resp.StatusCode == http.StatusAccepted && resp.Header.Get("Location") != "":
+	case resp.StatusCode == http.StatusAccepted && !waited:
 		defer resp.Body.Close()
 		job := &AcceptedJob{}
 		if err := c.decode(resp, job); err != nil {
@@ -77,7 +84,11 @@ func (c *Client) Call(ctx context.Context, call Call) (*Answer, error) {
 }
 
 func resultOf(resp *http.Response) *Result {
-	return &Result{ContentType: resp.Header.Get("Content-Type"), Header: resp.Header, Body: resp.Body}
+	status, err := strconv.Atoi(resp.Header.Get("Ringback-Result-Status"))
+	if err != nil {
+		status = resp.StatusCode
+	}
+	return &Result{Status: status, ContentType: resp.Header.Get("Content-Type"), Header: resp.Header, Body: resp.Body}
 }
 
 func (c *Client) callRequest(ctx context.Context, call Call) (*http.Request, error) {

@@ -177,6 +177,7 @@ func problemOf(resp *http.Response) *Problem {
 	if p.Title == "" {
 		p.Title = strings.TrimSpace(strconv.Itoa(resp.StatusCode) + " " + http.StatusText(resp.StatusCode))
 	}
+	p.JobID = resp.Header.Get(headerJobID)
 	p.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), time.Now())
 	return p
 }

@@ -163,14 +163,32 @@ func TestCallSendsWhatItSays(t *testing.T) {
 
 func TestCallReturnsTheResultThatIsThereInTime(t *testing.T) {
 	t.Parallel()
-	c := setup(t, func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, "image/png", "PNG") })
-	a, err := c.Call(t.Context(), client.Call{Path: "/thumbnail", Wait: time.Second})
-	if err != nil || a.Job != nil || a.Result.ContentType != "image/png" {
-		t.Fatalf("answer %+v, %v", a, err)
+	for _, status := range []int{200, 202} {
+		c := setup(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Ringback-Job-Id", "job_1")
+			w.Header().Set("Location", "/of/the/upstream")
+			answer(w, status, "image/png", "PNG")
+		})
+		a, err := c.Call(t.Context(), client.Call{Path: "/thumbnail", Wait: time.Second})
+		if err != nil || a.Job != nil || a.Result.ContentType != "image/png" || a.Result.Status != status {
+			t.Fatalf("answer %+v, %v", a, err)
+		}
+		defer a.Result.Body.Close()
+		if body, err := io.ReadAll(a.Result.Body); string(body) != "PNG" || err != nil {
+			t.Errorf("result %q, %v", body, err)
+		}
 	}
-	defer a.Result.Body.Close()
-	if body, err := io.ReadAll(a.Result.Body); string(body) != "PNG" || err != nil {
-		t.Errorf("result %q, %v", body, err)
+}
+
+func TestCallThatWaitedInVainNamesItsJob(t *testing.T) {
+	t.Parallel()
+	c := setup(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Ringback-Job-Id", "job_1")
+		answer(w, 409, "application/problem+json", `{"title":"No result","code":"no_result"}`)
+	})
+	_, err := c.Call(t.Context(), client.Call{Path: "/scan", Wait: time.Second})
+	if p, ok := errors.AsType[*client.Problem](err); !ok || p.JobID != "job_1" || p.Code != "no_result" {
+		t.Errorf("error %v", err)
 	}
 }
 
@@ -254,6 +272,7 @@ func TestResultTellsNotYetFromNever(t *testing.T) {
 		case "/v1/jobs/failed/result":
 			answer(w, 409, "application/problem+json", `{"title":"No result","code":"timeout"}`)
 		default:
+			w.Header().Set("Ringback-Result-Status", "201")
 			answer(w, 200, "text/plain", "clean")
 		}
 	})
@@ -269,7 +288,7 @@ func TestResultTellsNotYetFromNever(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer result.Body.Close()
-	if body, err := io.ReadAll(result.Body); string(body) != "clean" || err != nil {
+	if body, err := io.ReadAll(result.Body); string(body) != "clean" || result.Status != 201 || err != nil {
 		t.Errorf("done: %q, %v", body, err)
 	}
 }

@@ -14,6 +14,8 @@ type Problem struct {
 	// RetryAfter is how many seconds to wait before a repeat, from the header of
 	// that name; 0 for none.
 	RetryAfter int `json:"-"`
+	// JobID is the job of a call that waited for its end in vain; else empty.
+	JobID string `json:"-"`
 }
 
 // ProblemItem is one of several faults of a request.

@@ -204,6 +204,9 @@ func (c *cli) call(ctx context.Context, call client.Call, up *upload, wait bool)
 	}
 	answer, err := gw.Call(ctx, call)
 	up.close()
+	if p, ok := errors.AsType[*client.Problem](err); ok && p.JobID != "" {
+		return c.waitForResult(ctx, gw, p.JobID) // which says why there is none
+	}
 	if err != nil {
 		return err
 	}

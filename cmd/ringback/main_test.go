@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -31,22 +32,27 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			gateway := httptest.NewServer(newFakeGateway())
 			env.Defer(gateway.Close)
-			ln, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				return err
+			for _, name := range []string{"FREE_ADDR", "GATEWAY_ADDR"} {
+				addr, err := freeAddr()
+				if err != nil {
+					return err
+				}
+				env.Setenv(name, addr)
 			}
-			env.Setenv("FREE_ADDR", ln.Addr().String())
 			env.Setenv("RINGBACK_URL", gateway.URL)
 			env.Setenv("RINGBACK_KEY", "key-of-shop")
 			env.Setenv("SECRET", secretText)
 			env.Setenv("TZ", "UTC")
 			// A program that was built with -race sleeps for a second before it exits.
 			env.Setenv("GORACE", "atexit_sleep_ms=0")
-			return ln.Close()
+			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"await":   await,
 			"deliver": deliver,
 			"exits":   exits,
+			"id":      id,
+			"key":     key,
 		},
 	})
 }
@@ -90,6 +96,46 @@ func deliver(ts *testscript.TestScript, neg bool, args []string) {
 	if got := fmt.Sprint(resp.StatusCode); got != args[0] {
 		ts.Fatalf("answered %s, want %s", got, args[0])
 	}
+}
+
+// freeAddr is an address of loopback that nobody listens on.
+func freeAddr() (string, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return ln.Addr().String(), ln.Close()
+}
+
+// await waits until something listens: await ADDR.
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: await ADDR")
+	}
+	ts.Check(awaitListener(args[0]))
+}
+
+var idPattern = regexp.MustCompile(`(job|cb)_[0-9a-z]{26}`)
+
+// id sets a variable to the first id in the last command's output: id NAME.
+func id(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: id NAME")
+	}
+	found := idPattern.FindString(ts.ReadFile("stdout"))
+	if found == "" {
+		ts.Fatalf("there is no id in the output")
+	}
+	ts.Setenv(args[0], found)
+}
+
+// key sets a variable to the key that the last command made: key NAME.
+func key(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: key NAME")
+	}
+	_, text, _ := strings.Cut(ts.ReadFile("stdout"), "key ")
+	ts.Setenv(args[0], strings.TrimSpace(text))
 }
 
 // awaitListener returns when connections to addr are taken.
