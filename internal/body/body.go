@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 	"sync"
 
@@ -20,6 +21,9 @@ const MaxInlineBytes = 64 << 10
 
 // ErrTooLarge is returned where a body exceeds its limit.
 var ErrTooLarge = errors.New("body too large")
+
+// ErrDamaged is wrapped where a stored body is not as long as it was.
+var ErrDamaged = errors.New("stored body has another size")
 
 // ErrStorage is wrapped by failures to write a body, as opposed to failures of
 // the one who sends it.
@@ -36,7 +40,8 @@ type Storage interface {
 	// Delete removes a body; one that is not there is no error.
 	Delete(ref string) error
 	// Sweep deletes what was written before the storage was opened and what known
-	// does not know: the leftovers of a crash. It returns how many it deleted.
+	// does not know: the leftovers of a crash. It leaves alone what is no body. It
+	// returns how many it deleted.
 	Sweep(ctx context.Context, known func(context.Context, []string) ([]bool, error)) (int, error)
 }
 
@@ -48,7 +53,7 @@ func Read(ctx context.Context, s Storage, r io.Reader, max int64) (job.Body, err
 	defer func() { buf.Reset(); inlineBuffers.Put(buf) }()
 	_, err := io.CopyN(buf, r, min(max, MaxInlineBytes)+1)
 	switch {
-	case errors.Is(err, io.EOF):
+	case err == io.EOF: //nolint:errorlint // a wrapped EOF is a failure of r, not its end
 		if buf.Len() == 0 {
 			return job.Body{}, nil
 		}
@@ -68,7 +73,8 @@ func Read(ctx context.Context, s Storage, r io.Reader, max int64) (job.Body, err
 // Inline is a body in memory.
 func Inline(b []byte) job.Body { return job.Body{Inline: b, Size: int64(len(b))} }
 
-// Open reads a body from memory or from s.
+// Open reads a body from memory or from s. One that s has no more is
+// fs.ErrNotExist, one that was cut short ErrDamaged.
 func Open(s Storage, b job.Body) (io.ReadCloser, error) {
 	if b.Ref == "" {
 		return io.NopCloser(bytes.NewReader(b.Inline)), nil
@@ -76,6 +82,17 @@ func Open(s Storage, b job.Body) (io.ReadCloser, error) {
 	r, err := s.Open(b.Ref)
 	if err != nil {
 		return nil, fmt.Errorf("open body %s: %w", b.Ref, err)
+	}
+	// A document that was cut short must not pass for the whole one.
+	if f, ok := r.(fs.File); ok {
+		info, err := f.Stat()
+		if err == nil && info.Size() != b.Size {
+			err = fmt.Errorf("%w: %d bytes, not %d", ErrDamaged, info.Size(), b.Size)
+		}
+		if err != nil {
+			r.Close()
+			return nil, fmt.Errorf("open body %s: %w", b.Ref, err)
+		}
 	}
 	return r, nil
 }

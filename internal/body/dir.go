@@ -30,6 +30,8 @@ const (
 // OpenDir opens the folder, which it makes where it is missing.
 func OpenDir(path string) (*Dir, error) {
 	d := &Dir{root: path, generation: randomHex(generationBytes)}
+	_, err := os.Stat(path)
+	missing := errors.Is(err, fs.ErrNotExist)
 	for i := range 256 {
 		if err := os.MkdirAll(filepath.Join(path, fmt.Sprintf("%02x", i)), 0o700); err != nil {
 			return nil, fmt.Errorf("open body folder: %w", err)
@@ -37,6 +39,11 @@ func OpenDir(path string) (*Dir, error) {
 	}
 	if err := syncDir(path); err != nil {
 		return nil, fmt.Errorf("open body folder: %w", err)
+	}
+	if missing {
+		if err := syncDir(filepath.Dir(path)); err != nil {
+			return nil, fmt.Errorf("open body folder: %w", err)
+		}
 	}
 	return d, nil
 }
@@ -50,10 +57,14 @@ func randomHex(n int) string {
 // path is where a reference's file is. The name's last two digits choose the
 // subfolder.
 func (d *Dir) path(ref string) (string, error) {
-	if len(ref) != 2*(generationBytes+nameBytes) || strings.Trim(ref, "0123456789abcdef") != "" {
+	if !isRef(ref) {
 		return "", fmt.Errorf("body reference %q: %w", ref, fs.ErrNotExist)
 	}
 	return filepath.Join(d.root, ref[len(ref)-2:], ref), nil
+}
+
+func isRef(name string) bool {
+	return len(name) == 2*(generationBytes+nameBytes) && strings.Trim(name, "0123456789abcdef") == ""
 }
 
 // Put implements Storage: write, sync, rename, sync the folder.
@@ -70,8 +81,9 @@ func (d *Dir) Put(ctx context.Context, r io.Reader, limit int64) (ref string, si
 	defer func() {
 		f.Close()
 		if err != nil {
-			os.Remove(path + partSuffix)
-			os.Remove(path)
+			// What cannot be removed is swept after the next start.
+			_ = os.Remove(path + partSuffix)
+			_ = os.Remove(path)
 		}
 	}()
 	if size, err = copyBounded(ctx, f, r, limit); err != nil {
@@ -144,13 +156,14 @@ func (d *Dir) Sweep(ctx context.Context, known func(context.Context, []string) (
 		if err != nil {
 			return deleted, fmt.Errorf("sweep bodies: %w", err)
 		}
-		var refs []string
+		var names []string
 		for _, e := range entries {
-			if name := e.Name(); !strings.HasPrefix(name, d.generation) {
-				refs = append(refs, name)
+			name := e.Name()
+			if isRef(strings.TrimSuffix(name, partSuffix)) && !strings.HasPrefix(name, d.generation) {
+				names = append(names, name)
 			}
 		}
-		n, err := d.sweepFolder(ctx, folder, refs, known)
+		n, err := d.sweepFolder(ctx, folder, names, known)
 		deleted += n
 		if err != nil {
 			return deleted, fmt.Errorf("sweep bodies: %w", err)
@@ -172,7 +185,7 @@ func (d *Dir) sweepFolder(ctx context.Context, folder string, names []string, kn
 		if keep[i] {
 			continue
 		}
-		if err := os.Remove(filepath.Join(folder, name)); err != nil {
+		if err := os.Remove(filepath.Join(folder, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return deleted, err
 		}
 		deleted++
