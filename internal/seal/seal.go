@@ -95,40 +95,51 @@ func ParseKey(text string) ([]byte, error) {
 }
 
 // KeyFile reads the key in a file, which it makes, with mode 0600 and synced,
-// where it is missing.
+// where it is missing. Whoever makes it at the same time gets the same key.
 func KeyFile(path string) ([]byte, error) {
-	text, err := os.ReadFile(path)
-	if err == nil {
-		key, err := ParseKey(string(text))
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		return key, nil
-	}
+	key, err := readKey(path)
 	if !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("seal key: %w", err)
+		return key, err
 	}
-	key := make([]byte, KeyBytes)
+	key = make([]byte, KeyBytes)
 	rand.Read(key)
-	if err := writeSynced(path, base64.StdEncoding.EncodeToString(key)+"\n"); err != nil {
+	err = writeOnce(path, base64.StdEncoding.EncodeToString(key)+"\n")
+	if errors.Is(err, fs.ErrExist) {
+		return readKey(path)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("seal key: %w", err)
 	}
 	return key, nil
 }
 
-// writeSynced makes a new file of mode 0600. A crash leaves none or all of it:
-// a key that is cut short would make the store unreadable.
-func writeSynced(path, text string) error {
-	part := path + ".part"
-	f, err := os.OpenFile(part, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+func readKey(path string) ([]byte, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("seal key: %w", err)
+	}
+	key, err := ParseKey(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return key, nil
+}
+
+// writeOnce makes a new file of mode 0600, and none where there is one already.
+// A crash leaves none or all of it: a key that is cut short, or that another one
+// takes the place of, would make the store unreadable.
+func writeOnce(path, text string) error {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.part")
 	if err != nil {
 		return err
 	}
+	defer func() { _ = os.Remove(f.Name()) }()
 	_, err = f.WriteString(text)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(part, path); err != nil {
+	// Unlike a rename, a link never replaces what is there.
+	if err := os.Link(f.Name(), path); err != nil {
 		return err
 	}
 	dir, err := os.Open(filepath.Dir(path))
@@ -137,4 +148,3 @@ func writeSynced(path, text string) error {
 	}
 	return errors.Join(dir.Sync(), dir.Close())
 }
-
