@@ -5,7 +5,9 @@ package backend
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"time"
 
 	"github.com/ringback/ringback/internal/body"
@@ -16,9 +18,17 @@ import (
 type Backend interface {
 	// Run makes one attempt at a job. It MUST return soon after ctx is done, with
 	// nothing of the attempt going on behind it: no process, no request. The
-	// error is a *Failure where the backend can say more than that it failed; any
-	// other error is retried. A result is a success, whatever its status.
+	// error then wraps ctx.Err(); else it is a *Failure where the backend can say
+	// more than that it failed, and any other error is retried. A failed attempt
+	// leaves nothing in the body storage. A result is a success, whatever its
+	// status.
 	Run(ctx context.Context, run *Run) (*job.Result, error)
+}
+
+// Parameterized is a backend whose configuration names path parameters. An
+// operation whose route lacks one of them is misconfigured.
+type Parameterized interface {
+	Params() []string
 }
 
 // Run is one attempt at one job.
@@ -37,10 +47,10 @@ type Run struct {
 // OpenRequest reads the request's body.
 func (r *Run) OpenRequest() (io.ReadCloser, error) {
 	b, err := body.Open(r.Bodies, r.Job.Request.Body)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, body.ErrDamaged) {
 		return nil, &Failure{Code: job.CodeBodyLost, Message: "the stored document cannot be read", Final: true, Cause: err}
 	}
-	return b, nil
+	return b, err
 }
 
 // ReadResult takes the body of a result as it comes: the larger ones go straight
@@ -48,9 +58,34 @@ func (r *Run) OpenRequest() (io.ReadCloser, error) {
 func (r *Run) ReadResult(ctx context.Context, from io.Reader) (job.Body, error) {
 	b, err := body.Read(ctx, r.Bodies, from, r.MaxResult)
 	if errors.Is(err, body.ErrTooLarge) {
-		return b, &Failure{Code: job.CodeResultTooLarge, Message: "the result is larger than the operation allows", Final: true}
+		return b, resultTooLarge()
 	}
 	return b, err
+}
+
+func resultTooLarge() error {
+	return &Failure{Code: job.CodeResultTooLarge, Message: "the result is larger than the operation allows", Final: true}
+}
+
+// discard takes back the body of a result that turned out to be a failure's. It
+// returns the failure.
+func (r *Run) discard(b job.Body, failure error) error {
+	if b.Ref == "" {
+		return failure
+	}
+	if err := r.Bodies.Delete(b.Ref); err != nil {
+		return errors.Join(failure, err)
+	}
+	return failure
+}
+
+// stopped is the error of an attempt that ctx ended, nil while ctx goes on. Where
+// it is not nil it counts more than what the attempt ran into by being ended.
+func stopped(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("run stopped: %w", err)
+	}
+	return nil
 }
 
 // Failure is a failed attempt. Code, Message and Detail are shown to the app.
