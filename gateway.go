@@ -1,0 +1,293 @@
+// Package ringback is a gateway for asynchronous APIs with callback URLs, to be
+// embedded in a program of one's own. It takes calls of operations in, keeps them
+// safe, has them executed, and calls the callback URL with the result.
+//
+// The command ringback, in cmd/ringback, is this package with a configuration file.
+package ringback
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/ringback/ringback/internal/api"
+	"github.com/ringback/ringback/internal/backend"
+	"github.com/ringback/ringback/internal/body"
+	"github.com/ringback/ringback/internal/callback"
+	"github.com/ringback/ringback/internal/executor"
+	"github.com/ringback/ringback/internal/outbound"
+	"github.com/ringback/ringback/internal/seal"
+	"github.com/ringback/ringback/job"
+	"golang.org/x/sync/errgroup"
+)
+
+// Options configure a Gateway. SealKey, BodyDir and at least one operation or
+// Upstream are required; every other zero value is usable.
+type Options struct {
+	Operations []Operation
+	// Upstream puts the gateway in front of a whole API: every method and path of
+	// it is an operation, and calls that ask for no callback pass straight through.
+	Upstream *url.URL
+	// BodyDir is the folder for bodies too large for the store.
+	BodyDir string
+	// SealKey, of 32 bytes, seals the secrets in the store.
+	SealKey []byte
+	// AdminKey makes apps. Empty: the one of the last start, see Gateway.NewAdminKey.
+	AdminKey string
+	// PublicURL is what links in answers and callbacks are made of.
+	PublicURL string
+	// Prefix of the gateway's own routes; with Upstream UpstreamPrefix if empty.
+	Prefix   string
+	Outbound Outbound
+	// Dev needs no keys, and lets callbacks go to loopback.
+	Dev bool
+	// Retention is how long jobs are kept after they and their callbacks have come
+	// to their end; 7 days.
+	Retention time.Duration
+	// DrainTimeout bounds how long Run waits at its end for what is under way; DefaultDrainTimeout.
+	DrainTimeout time.Duration
+	// MaxWait bounds long polls and Prefer: wait; 60s.
+	MaxWait time.Duration
+	// BodyIdleTimeout ends an upload that makes no progress; 30s.
+	BodyIdleTimeout time.Duration
+	Log             *slog.Logger
+	Now             func() time.Time
+	Version         string
+	// Resolver and Dial replace the machine's own for callbacks, for tests.
+	Resolver outbound.Resolver
+	Dial     outbound.DialFunc
+}
+
+// Operation is one thing that the API does: a route, a backend and a callback contract.
+type Operation struct {
+	job.Operation
+	Backend Backend
+}
+
+// Backend executes jobs; HTTP, Command, Clamd, Func and Relay make the kinds there are.
+type Backend = backend.Backend
+
+// Outbound says which addresses callbacks may go to.
+type Outbound = outbound.Policy
+
+const (
+	// UpstreamOperation names what the calls of an upstream are.
+	UpstreamOperation = "upstream"
+	// UpstreamPrefix is where the gateway's own routes stand in front of an
+	// upstream, unless Options say otherwise.
+	UpstreamPrefix = "/.ringback"
+	// DefaultDrainTimeout is how long the end may take, unless Options say otherwise.
+	DefaultDrainTimeout = 30 * time.Second
+)
+
+func (o Options) withDefaults() (Options, error) {
+	o.Retention = cmp.Or(o.Retention, 7*24*time.Hour)
+	o.DrainTimeout = cmp.Or(o.DrainTimeout, DefaultDrainTimeout)
+	o.MaxWait = cmp.Or(o.MaxWait, time.Minute)
+	o.BodyIdleTimeout = cmp.Or(o.BodyIdleTimeout, 30*time.Second)
+	o.Version = cmp.Or(o.Version, "devel")
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Dev {
+		o.Outbound.HTTP, o.Outbound.Loopback = true, true
+	}
+	if o.Upstream == nil {
+		return o, nil
+	}
+	o.Prefix = cmp.Or(o.Prefix, UpstreamPrefix)
+	if o.Upstream.Host == "" || strings.Trim(o.Upstream.Path, "/") != "" || o.Upstream.RawQuery != "" {
+		return o, errors.New("upstream must be an origin such as http://127.0.0.1:9000: its paths are those of the calls")
+	}
+	b, err := backend.NewHTTP(backend.HTTPConfig{URL: o.Upstream.Scheme + "://" + o.Upstream.Host})
+	if err != nil {
+		return o, err
+	}
+	o.Operations = append(o.Operations, Operation{Operation: job.Operation{Name: UpstreamOperation}, Backend: b})
+	return o, nil
+}
+
+// Gateway is the whole path from a request to its callback. Make it with New,
+// serve Handler, and let Run do the work.
+type Gateway struct {
+	opt         Options
+	store       job.Store
+	bodies      body.Storage
+	client      *outbound.Client
+	api         *api.API
+	executor    *executor.Executor
+	sender      *callback.Sender
+	seal        *seal.Sealer
+	newAdminKey string
+}
+
+// New puts a gateway together on a store, which stays the caller's to close, after
+// Run has returned.
+func New(ctx context.Context, store job.Store, opt Options) (*Gateway, error) {
+	opt, err := opt.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{opt: opt, store: store}
+	if g.seal, err = seal.New(opt.SealKey); err != nil {
+		return nil, err
+	}
+	if g.bodies, err = body.OpenDir(opt.BodyDir); err != nil {
+		return nil, err
+	}
+	if g.client, err = outbound.New(opt.Outbound, outbound.Limits{}, outbound.Options{Resolver: opt.Resolver, Dial: opt.Dial}); err != nil {
+		return nil, err
+	}
+	if err := g.assemble(ctx); err != nil {
+		return nil, err
+	}
+	return g, g.provision(ctx)
+}
+
+// assemble wires the parts. They meet in the store, and hear of each other's work
+// by its announcements alone.
+func (g *Gateway) assemble(ctx context.Context) error {
+	opt, registry := g.opt, prometheus.NewRegistry()
+	operations := make([]job.Operation, len(opt.Operations))
+	runs := make([]executor.Operation, len(opt.Operations))
+	for i, op := range opt.Operations {
+		operations[i] = op.WithDefaults()
+		runs[i] = executor.Operation{Operation: operations[i], Backend: op.Backend}
+	}
+	g.sender = callback.New(callback.Options{Store: g.store, Client: g.client, Seal: g.seal, Operations: operations, ResultLink: g.resultLink,
+		UserAgent: "Ringback/" + opt.Version, Log: opt.Log, Now: opt.Now, Registerer: registry})
+	g.executor = executor.New(executor.Options{Store: g.store, Bodies: g.bodies, Seal: g.seal, Operations: runs, Owe: g.sender.Owe,
+		Disown: g.sender.Disown, Log: opt.Log, Now: opt.Now, Registerer: registry})
+	apiOptions := api.Options{Store: g.store, Bodies: g.bodies, Seal: g.seal, Slots: g.executor, CheckHeader: outbound.CheckHeader,
+		CheckURL: func(url string) error { _, err := g.client.Check(url); return err },
+		Owed:     g.sender.OweUnclaimed, Prefix: opt.Prefix, PublicURL: opt.PublicURL, Dev: opt.Dev,
+		MaxWait: opt.MaxWait, BodyIdleTimeout: opt.BodyIdleTimeout, Retention: opt.Retention, Log: opt.Log, Now: opt.Now, Version: opt.Version,
+		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})}
+	for i, op := range operations {
+		if op.Name == UpstreamOperation && opt.Upstream != nil {
+			apiOptions.Upstream, apiOptions.Passthrough = &operations[i], api.NewPassthrough(opt.Upstream, opt.Log)
+			continue
+		}
+		apiOptions.Operations = append(apiOptions.Operations, op)
+	}
+	registry.MustRegister(newBacklogCollector(ctx, g.store, opt.Now))
+	var err error
+	if g.api, err = api.New(apiOptions); err != nil {
+		return err
+	}
+	g.store.Committed(func(ch job.Change) {
+		g.executor.Committed(ch)
+		g.sender.Committed(ch)
+		g.api.Committed(ch)
+	})
+	return nil
+}
+
+// Handler serves the operations and the gateway's own routes.
+func (g *Gateway) Handler() http.Handler { return g.api }
+
+// CheckCallbackURL says what would happen to a callback URL: the addresses that
+// would be dialled, or why it is refused.
+func (g *Gateway) CheckCallbackURL(ctx context.Context, url string) ([]string, error) {
+	_, addrs, err := g.client.Explain(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	texts := make([]string, len(addrs))
+	for i, addr := range addrs {
+		texts[i] = addr.String()
+	}
+	return texts, nil
+}
+
+// Run does the work until ctx is done. Then it takes nothing new, waits up to
+// DrainTimeout for what is under way, and returns; what is unfinished goes on at
+// the next start.
+func (g *Gateway) Run(ctx context.Context) error {
+	// A stop that comes this early is an orderly one, too.
+	open := context.WithoutCancel(ctx)
+	swept, err := g.bodies.Sweep(open, g.store.KnownBodies)
+	if err != nil {
+		return fmt.Errorf("run: %w", err)
+	}
+	if swept > 0 {
+		g.opt.Log.Info("deleted what a crash had left behind", "bodies", swept)
+	}
+	if err := errors.Join(g.executor.Open(open), g.sender.Open(open)); err != nil {
+		return fmt.Errorf("run: %w", err)
+	}
+	work, _ := errgroup.WithContext(ctx)
+	work.Go(func() error { return g.clean(ctx) })
+	<-ctx.Done()
+	g.drain()
+	return work.Wait()
+}
+
+// drain ends the work: first that of backends, whose results owe callbacks, then
+// those.
+func (g *Gateway) drain() {
+	ctx, cancel := context.WithTimeout(context.Background(), g.opt.DrainTimeout)
+	defer cancel()
+	g.api.Drain()
+	g.executor.Close(ctx)
+	g.sender.Close(ctx)
+	g.client.Close()
+}
+
+const (
+	cleanInterval = time.Minute
+	cleanBatch    = 500
+	// keyRetention is how long an idempotency key is kept at least.
+	keyRetention = 24 * time.Hour
+)
+
+// clean deletes jobs whose retention is over, and the bodies that only they named.
+func (g *Gateway) clean(ctx context.Context) error {
+	ticker := time.NewTicker(cleanInterval)
+	defer ticker.Stop()
+	for {
+		if err := g.cleanOnce(ctx); err != nil && ctx.Err() == nil {
+			g.opt.Log.Error("delete old jobs", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+func (g *Gateway) cleanOnce(ctx context.Context) error {
+	for {
+		now := g.opt.Now()
+		n, bodies, err := g.store.Purge(ctx, now.Add(-g.opt.Retention), now.Add(-keyRetention), cleanBatch)
+		if err != nil {
+			return err
+		}
+		for _, ref := range bodies {
+			if err := g.bodies.Delete(ref); err != nil {
+				return err
+			}
+		}
+		if n < cleanBatch {
+			return nil
+		}
+	}
+}
+
+// resultLink is a link to a job's result that needs no key.
+func (g *Gateway) resultLink(id job.ID) string {
+	name := id.Job()
+	return g.opt.PublicURL + g.opt.Prefix + "/v1/jobs/" + name + "/result?token=" + g.seal.LinkToken(name)
+}

@@ -1,0 +1,114 @@
+package ringback
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/ringback/ringback/internal/api"
+	"github.com/ringback/ringback/job"
+	"github.com/ringback/ringback/sign"
+)
+
+// provision stores what a gateway needs before its first call: the admin key's
+// hash, and with Dev the app that everything belongs to.
+func (g *Gateway) provision(ctx context.Context) error {
+	if g.opt.Dev {
+		return g.provisionDev(ctx)
+	}
+	key := g.opt.AdminKey
+	if key == "" {
+		_, err := g.store.Setting(ctx, api.AdminKeySetting)
+		if err == nil || !errors.Is(err, job.ErrNotFound) {
+			return err
+		}
+		random := make([]byte, 32)
+		rand.Read(random)
+		key = "rb_admin_" + base64.RawURLEncoding.EncodeToString(random)
+		g.newAdminKey = key
+	}
+	hash := sha256.Sum256([]byte(key))
+	return g.store.SetSetting(ctx, api.AdminKeySetting, hash[:])
+}
+
+// NewAdminKey is the admin key that this start made, since there was none: only
+// its hash is stored, so it must be shown or written down now. Else it is empty.
+func (g *Gateway) NewAdminKey() string { return g.newAdminKey }
+
+func (g *Gateway) provisionDev(ctx context.Context) error {
+	_, err := g.store.App(ctx, api.DevApp)
+	if !errors.Is(err, job.ErrNotFound) {
+		return err
+	}
+	now := g.opt.Now()
+	secret := g.seal.Seal([]byte(sign.NewSecret().Reveal()), "secret")
+	// The key's hash is of nothing: with Dev no key is asked for, and without it
+	// this one opens nothing.
+	var hash [32]byte
+	rand.Read(hash[:])
+	return g.store.CreateApp(ctx, job.App{Name: api.DevApp, CreatedAt: now, Secrets: job.Secrets{Current: secret}},
+		job.Key{Hash: hash, App: api.DevApp, CreatedAt: now})
+}
+
+// DevSecret is the signing secret of the app "dev", for those who verify its
+// callbacks.
+func (g *Gateway) DevSecret(ctx context.Context) (string, error) {
+	app, err := g.store.App(ctx, api.DevApp)
+	if err != nil {
+		return "", fmt.Errorf("dev secret: %w", err)
+	}
+	secret, err := g.seal.Open(app.Secrets.Current, "secret")
+	return string(secret), err
+}
+
+// backlogCollector reports what is unfinished, as it stands at the scrape.
+type backlogCollector struct {
+	ctx            context.Context
+	store          job.Store
+	now            func() time.Time
+	unfinished     *prometheus.Desc
+	oldest         *prometheus.Desc
+	storeAvailable *prometheus.Desc
+}
+
+func newBacklogCollector(ctx context.Context, store job.Store, now func() time.Time) *backlogCollector {
+	return &backlogCollector{ctx: context.WithoutCancel(ctx), store: store, now: now,
+		unfinished:     prometheus.NewDesc("ringback_backlog", "What has not come to its end.", []string{"what"}, nil),
+		oldest:         prometheus.NewDesc("ringback_backlog_oldest_seconds", "Age of the oldest of them; 0 where there is none.", []string{"what"}, nil),
+		storeAvailable: prometheus.NewDesc("ringback_store_available", "1 where the store answers.", nil, nil)}
+}
+
+// Describe implements prometheus.Collector.
+func (c *backlogCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- c.unfinished
+	ch <- c.oldest
+	ch <- c.storeAvailable
+}
+
+// Collect implements prometheus.Collector.
+func (c *backlogCollector) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(c.ctx, 5*time.Second)
+	defer cancel()
+	b, err := c.store.Backlog(ctx)
+	if err != nil {
+		ch <- prometheus.MustNewConstMetric(c.storeAvailable, prometheus.GaugeValue, 0)
+		return
+	}
+	ch <- prometheus.MustNewConstMetric(c.storeAvailable, prometheus.GaugeValue, 1)
+	for what, v := range map[string]struct {
+		n      int64
+		oldest time.Time
+	}{"jobs": {b.Jobs, b.OldestJob}, "callbacks": {b.Callbacks, b.OldestCallback}} {
+		age := 0.0
+		if !v.oldest.IsZero() {
+			age = max(c.now().Sub(v.oldest).Seconds(), 0)
+		}
+		ch <- prometheus.MustNewConstMetric(c.unfinished, prometheus.GaugeValue, float64(v.n), what)
+		ch <- prometheus.MustNewConstMetric(c.oldest, prometheus.GaugeValue, age, what)
+	}
+}
