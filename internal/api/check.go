@@ -1,0 +1,46 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/ringback/ringback/job"
+)
+
+// ErrOwnRoute is what is wrong with the route of an operation that would stand
+// where the gateway's own routes are.
+var ErrOwnRoute = errors.New("the route belongs to the gateway")
+
+// OperationError is one reason why New refuses an operation.
+type OperationError struct {
+	Field string // of the configuration: "route", "callback.url[1]"
+	Err   error
+}
+
+func (e *OperationError) Error() string { return e.Field + ": " + e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *OperationError) Unwrap() error { return e.Err }
+
+// CheckOperation says what New would refuse in an operation by itself: in its
+// route, and in the sources of its callback URL.
+func CheckOperation(o job.Operation, prefix string, checkURL func(string) error) []*OperationError {
+	a := &API{opt: Options{Prefix: prefix, CheckURL: checkURL}}
+	op := &operation{Operation: o, api: a, pathParameters: wildcardNames(o.Route)}
+	var errs []*OperationError
+	if err := addRoute(http.NewServeMux(), op); err != nil {
+		errs = append(errs, &OperationError{Field: "route", Err: err})
+	} else if _, path := splitRoute(o.Route); a.isOwn(path) {
+		errs = append(errs, &OperationError{Field: "route", Err: ErrOwnRoute})
+	}
+	for i, text := range o.Callback.URL {
+		if err := op.addSource(text); err != nil {
+			errs = append(errs, &OperationError{Field: fmt.Sprintf("callback.url[%d]", i), Err: err})
+		}
+	}
+	return errs
+}
+
+// RouteParameters are the names of the path parameters in a route.
+func RouteParameters(route string) []string { return wildcardNames(route) }
