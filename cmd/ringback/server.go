@@ -1,0 +1,165 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/ringback/ringback"
+	"github.com/ringback/ringback/internal/config"
+	"github.com/ringback/ringback/internal/seal"
+	"github.com/ringback/ringback/job"
+	"github.com/ringback/ringback/store/sqlite"
+)
+
+const (
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 64 << 10
+)
+
+// server is a gateway that listens, on its own store. It works from startServer
+// to Close.
+type server struct {
+	gateway *ringback.Gateway
+	store   job.Store
+	http    *http.Server
+	url     string
+	drain   time.Duration
+
+	stop    context.CancelFunc // ends the gateway's work
+	failed  chan error         // of what has ended unasked
+	working sync.WaitGroup
+	closing sync.Once
+	closed  error
+}
+
+// startServer opens the store, listens and begins to work. It leaves nothing open
+// where it fails.
+func startServer(ctx context.Context, s *config.Settings, log *slog.Logger) (_ *server, err error) {
+	ln, err := net.Listen("tcp", s.Listen)
+	if err != nil {
+		return nil, &failure{code: exitFailure, err: fmt.Errorf("listen: %w", err), hint: "--listen HOST:PORT takes another address"}
+	}
+	srv := &server{failed: make(chan error, 2), url: "http://" + reachable(ln.Addr())}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, ln.Close(), srv.closeStore())
+		}
+	}()
+	if srv.store, err = sqlite.Open(ctx, s.Store, sqlite.Options{}); err != nil {
+		return nil, storeFailure(s.Store, err)
+	}
+	opt := s.Options
+	opt.Log, opt.Version = log, buildVersion()
+	if opt.PublicURL == "" {
+		opt.PublicURL = srv.url
+	}
+	if opt.SealKey == nil {
+		if opt.SealKey, err = seal.KeyFile(s.Store + ".key"); err != nil {
+			return nil, err
+		}
+	}
+	if srv.gateway, err = ringback.New(ctx, srv.store, opt); err != nil {
+		return nil, err
+	}
+	srv.http = &http.Server{
+		Handler:           srv.gateway.Handler(),
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	srv.drain = cmp.Or(opt.DrainTimeout, ringback.DefaultDrainTimeout)
+	srv.work(ln)
+	return srv, nil
+}
+
+// reachable is how the address that was bound can be called from this machine.
+func reachable(addr net.Addr) string {
+	host, port, err := net.SplitHostPort(addr.String())
+	if ip := net.ParseIP(host); err == nil && ip.IsUnspecified() {
+		return net.JoinHostPort("localhost", port)
+	}
+	return addr.String()
+}
+
+func storeFailure(path string, err error) error {
+	switch {
+	case errors.Is(err, sqlite.ErrLocked):
+		return &failure{code: exitFailure, err: err, hint: "stop the other ringback, or give this one a store of its own: --store sqlite:FILE"}
+	case errors.Is(err, sqlite.ErrNewerSchema):
+		return &failure{code: exitFailure, err: err, hint: "start the version that wrote it, or a newer one; " + path + " is unchanged"}
+	}
+	return &failure{code: exitFailure, err: err, hint: "the folder must be there, and writable for the user who runs ringback"}
+}
+
+// work begins to serve and to execute.
+func (s *server) work(ln net.Listener) {
+	ctx, cancel := context.WithCancel(context.Background())
+	s.stop = cancel
+	s.working.Go(func() {
+		if err := s.gateway.Run(ctx); err != nil {
+			s.failed <- err
+		}
+	})
+	s.working.Go(func() {
+		if err := s.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			s.failed <- fmt.Errorf("serve: %w", err)
+		}
+	})
+}
+
+// URL is where the server can be called, without a slash at the end.
+func (s *server) URL() string { return s.url }
+
+// Run returns when ctx is done, or something has failed, and the server is closed.
+func (s *server) Run(ctx context.Context) error {
+	var err error
+	select {
+	case err = <-s.failed:
+	case <-ctx.Done():
+	}
+	return errors.Join(err, s.Close())
+}
+
+// Close takes no more calls, waits up to the drain timeout for what is under way,
+// and closes the store. What is unfinished goes on at the next start.
+func (s *server) Close() error {
+	s.closing.Do(func() {
+		// Both at once: the streams that Shutdown waits for end when the gateway does.
+		s.stop()
+		ctx, cancel := context.WithTimeout(context.Background(), s.drain)
+		defer cancel()
+		if err := s.http.Shutdown(ctx); err != nil {
+			s.closed = s.http.Close()
+		}
+		s.working.Wait()
+		s.closed = errors.Join(s.closed, s.closeStore())
+	})
+	return s.closed
+}
+
+func (s *server) closeStore() error {
+	if s.store == nil {
+		return nil
+	}
+	return s.store.Close()
+}
+
+// isUnspecified tells whether links made of the server's own URL work elsewhere.
+func isUnspecified(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "" || ip.IsUnspecified())
+}
+
+// origin is a URL cut down to what may be logged.
+func origin(u *url.URL) string { return u.Scheme + "://" + u.Host }
