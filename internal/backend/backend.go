@@ -14,7 +14,8 @@ import (
 	"github.com/ringback/ringback/job"
 )
 
-// Backend executes jobs. Implementations are safe for concurrent use.
+// Backend executes jobs. Implementations are safe for concurrent use. One that
+// keeps connections is an io.Closer, to be closed after its last run.
 type Backend interface {
 	// Run makes one attempt at a job. It MUST return soon after ctx is done, with
 	// nothing of the attempt going on behind it: no process, no request. The

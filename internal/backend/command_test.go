@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -115,10 +114,7 @@ func TestProcessLeftInTheGroupEndsWithTheCommand(t *testing.T) {
 // signalOf makes a named pipe in which there is a line when happened is closed.
 func signalOf(t testing.TB, happened <-chan struct{}) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "go")
-	if err := exec.Command("mkfifo", path).Run(); err != nil {
-		t.Fatal(err)
-	}
+	path := makeFifo(t)
 	go func() {
 		<-happened
 		if err := os.WriteFile(path, []byte("\n"), 0o600); err != nil {

@@ -9,11 +9,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -502,10 +502,7 @@ func stuckCommand(t testing.TB) (b Backend, started, gone <-chan struct{}) {
 // it, and gone when the last process that holds it open has ended.
 func newFifo(t testing.TB) (path string, started, gone <-chan struct{}) {
 	t.Helper()
-	path = filepath.Join(t.TempDir(), "fifo")
-	if err := syscall.Mkfifo(path, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	path = makeFifo(t)
 	begun, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -522,6 +519,15 @@ func newFifo(t testing.TB) (path string, started, gone <-chan struct{}) {
 		_, _ = io.Copy(io.Discard, f)
 	}()
 	return path, begun, ended
+}
+
+func makeFifo(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "fifo")
+	if out, err := exec.Command("mkfifo", path).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return path
 }
 
 func failingCommand(t testing.TB) Backend {

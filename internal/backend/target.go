@@ -121,7 +121,7 @@ func (t *target) url(r *job.Request) (*url.URL, error) {
 		}
 		path = b.String()
 	}
-	if !strings.HasPrefix(path, "/") || !sendable(path) || !sendable(u.RawQuery) {
+	if !strings.HasPrefix(path, "/") || strings.Contains(path, "?") || !sendable(path) || !sendable(u.RawQuery) {
 		return nil, refused("the request's path or query cannot be passed on")
 	}
 	return u, setPath(u, path)
@@ -134,8 +134,9 @@ func setPath(u *url.URL, path string) error {
 		return refused("the request's path cannot be passed on")
 	}
 	u.Path, u.RawPath = plain, path
-	// What package url would escape otherwise must go round it. It takes an
-	// opaque part that begins with two slashes for an authority.
+	// Package url would escape what should have been escaped: an opaque part goes
+	// round that. One that begins with two slashes it takes for an authority, so
+	// there alone the upstream gets, say, %22 for a quotation mark.
 	if u.EscapedPath() != path && !strings.HasPrefix(path, "//") {
 		u.Opaque = path
 	}
