@@ -15,7 +15,8 @@ import (
 	"github.com/ringback/ringback/job"
 )
 
-// Options is what the API needs. Store, Bodies, Seal, Slots and CheckURL are required.
+// Options is what the API needs. Store, Bodies, Seal, Slots, CheckURL, CheckHeader,
+// Owed, Log and Now are required.
 type Options struct {
 	Store  job.Store
 	Bodies body.Storage

@@ -199,7 +199,7 @@ func envelopeSchema(schemas huma.Registry, op job.Operation) *huma.Schema {
 			"data": {
 				Type: "object", Required: []string{"job"},
 				Properties: map[string]*huma.Schema{
-					"job":           {Type: "object", Description: "The job that ended."},
+					"job":           endedJobSchema(op),
 					"state":         text("What the call gave as callbackState."),
 					"content_type":  text("The result's own."),
 					"result":        {Description: "A result that is JSON."},
@@ -209,6 +209,22 @@ func envelopeSchema(schemas huma.Registry, op job.Operation) *huma.Schema {
 					"error":         schemas.Schema(reflect.TypeFor[client.JobError](), true, "JobError"),
 				},
 			},
+		},
+	}
+}
+
+// endedJobSchema is the job in a callback.
+func endedJobSchema(op job.Operation) *huma.Schema {
+	text := &huma.Schema{Type: "string"}
+	moment := &huma.Schema{Type: "string", Format: "date-time"}
+	status := &huma.Schema{Type: "string"}
+	for _, event := range op.Callback.Events {
+		status.Enum = append(status.Enum, string(event))
+	}
+	return &huma.Schema{
+		Type: "object", Description: "The job that ended.", Required: []string{"id", "operation", "status", "created_at", "finished_at"},
+		Properties: map[string]*huma.Schema{
+			"id": text, "operation": text, "status": status, "created_at": moment, "started_at": moment, "finished_at": moment,
 		},
 	}
 }

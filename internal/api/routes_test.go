@@ -1,13 +1,18 @@
 package api
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
+	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ringback/ringback/job"
 )
@@ -190,5 +195,40 @@ func TestOpenAPIDescribesRoutesAndCallbacks(t *testing.T) {
 	}
 	if doc.Components.Schemas["ErrorModel"] != nil || doc.Components.Schemas["Problem"] == nil {
 		t.Error("the error's schema is not ours")
+	}
+}
+
+func TestRefusedBodyHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	g := setup(t, nil)
+	var serverLog strings.Builder
+	server := httptest.NewUnstartedServer(g.api)
+	server.Config.ErrorLog = log.New(&serverLog, "", 0)
+	server.Start()
+	for _, head := range []string{
+		"Content-Length: 2\r\n\r\n{}",
+		"Content-Length: 1000\r\nExpect: 100-continue\r\n\r\n",
+		"Content-Length: 1073741824\r\n\r\n",
+		"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n",
+	} {
+		conn, err := net.Dial("tcp", server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, "POST /v1/endpoints HTTP/1.1\r\nHost: a\r\n"+head); err != nil {
+			t.Fatal(err)
+		}
+		line, err := bufio.NewReader(conn).ReadString('\n')
+		if err != nil || !strings.Contains(line, " 401 ") {
+			t.Errorf("%q: %q, %v", head, line, err)
+		}
+		conn.Close()
+	}
+	server.Close()
+	if serverLog.Len() > 0 {
+		t.Errorf("the server complains: %s", serverLog.String())
 	}
 }

@@ -4,8 +4,11 @@ import (
 	"bufio"
 	"context"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/ringback/ringback/job"
 )
@@ -127,4 +130,28 @@ func TestStreamEndsWhenTheGatewayDrains(t *testing.T) {
 	if e, ok := f.next(); ok {
 		t.Errorf("an event after the drain: %v", e)
 	}
+}
+
+// oneApp is a store with one job and the app that owns it.
+type oneApp struct{ oneJob }
+
+func (oneApp) App(context.Context, string) (job.App, error) { return job.App{Name: DevApp}, nil }
+
+func TestQuietStreamIsKeptOpen(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		opt := Options{Dev: true, Store: oneApp{oneJob{j: &job.Job{State: job.Running}}}}
+		v := &v1{API: &API{opt: opt, watch: newWatchers(), auth: newAuthenticator(opt)}}
+		ctx, cancel := context.WithTimeout(t.Context(), 3*heartbeat+time.Second)
+		defer cancel()
+		w := httptest.NewRecorder()
+		first, err := v.event(ctx, DevApp, job.ID{}, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.stream(httptest.NewRequestWithContext(ctx, "GET", "/", nil), newStream(w), job.ID{}, DevApp, first, nil)
+		if got := w.Body.String(); got != strings.Repeat(": ping\n\n", 3) || !w.Flushed {
+			t.Errorf("sent %q", got)
+		}
+	})
 }

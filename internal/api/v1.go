@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"reflect"
@@ -95,22 +96,13 @@ func register[I, O any](v *v1, who access, op huma.Operation, handle func(contex
 			body, p = strictRequest(w, r)
 		}
 		if p != nil {
-			refuse(w, r, p)
+			answerAtOnce(w, r)
+			p.write(w)
 			return
 		}
 		next(&strictContext{embedded: ctx, body: body})
 	}}
 	huma.Register(v.huma, op, handle)
-}
-
-// refuse answers without having read the body. The connection ends with it: a
-// caller who goes on sending must not be waited for.
-func refuse(w http.ResponseWriter, r *http.Request, p *Problem) {
-	if r.ContentLength != 0 {
-		w.Header().Set("Connection", "close")
-		answerAtOnce(w, r)
-	}
-	p.write(w)
 }
 
 // newV1 registers all routes below /v1 with mux.
@@ -129,7 +121,7 @@ func (a *API) humaConfig() huma.Config {
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI: "3.1.0",
 			Info:    a.info(),
-			Servers: []*huma.Server{{URL: a.opt.PublicURL + a.opt.Prefix}},
+			Servers: []*huma.Server{{URL: cmp.Or(a.opt.PublicURL+a.opt.Prefix, "/")}},
 			Components: &huma.Components{
 				Schemas:         huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
 				SecuritySchemes: securitySchemes(),
