@@ -1,0 +1,138 @@
+package sqlite
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ringback/ringback/job"
+)
+
+// useAll calls every method that has a query of its own.
+func useAll(t *testing.T, s *Store) {
+	t.Helper()
+	ctx := t.Context()
+	now := time.Now()
+	check := func(errs ...error) {
+		t.Helper()
+		for _, err := range errs {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	e := job.Endpoint{App: "shop", Name: "main", Default: true, Secrets: job.Secrets{Current: []byte{1}}}
+	check(s.CreateApp(ctx, job.App{Name: "shop", Secrets: job.Secrets{Current: []byte{1}}}, job.Key{App: "shop"}),
+		s.SetAppSecrets(ctx, "shop", job.Secrets{Current: []byte{2}}), s.SetSetting(ctx, "a", []byte{1}), s.CreateEndpoint(ctx, e), s.UpdateEndpoint(ctx, e))
+	_, err1 := s.App(ctx, "shop")
+	_, err2 := s.AppOfKey(ctx, [32]byte{})
+	_, err3 := s.Setting(ctx, "a")
+	_, err4 := s.Endpoint(ctx, "shop", "main")
+	_, err5 := s.ListEndpoints(ctx, "shop")
+	_, err6 := s.ListApps(ctx)
+	check(err1, err2, err3, err4, err5, err6, s.DeleteEndpoint(ctx, "shop", "main"))
+
+	for range 2 {
+		_, err := s.Accept(ctx, job.Acceptance{Job: newJob(s), Key: "k"})
+		check(err)
+	}
+	jobs, _, err := s.ClaimRuns(ctx, "scan", now.Add(time.Hour), 10)
+	check(err)
+	j := jobs[0]
+	check(s.StartRun(ctx, j.ID, 1, now, true))
+	f := finishOf(s, j)
+	failed := job.Finish{Job: j, State: job.Accepted, At: now, Run: &job.Run{N: 1, Error: &job.Error{}}}
+	f.Callbacks[0].Claimed, f.Result.Echo = false, false
+	cb := f.Callbacks[0].Callback
+	check(s.FinishRun(ctx, failed), s.FinishRun(ctx, f))
+	if err := s.FinishRun(ctx, f); err == nil {
+		t.Fatal("a job ended twice")
+	}
+	due, _, err := s.ClaimCallbacks(ctx, cb.Lane(), now.Add(time.Hour), 10)
+	check(err, s.StartAttempt(ctx, cb.ID, 1, now, true),
+		s.SettleAttempt(ctx, job.Settlement{Callback: due[0].Callback, State: job.Dead, At: now, Attempt: &job.Attempt{N: 1}}))
+	_, err1 = s.DueRuns(ctx)
+	_, err2 = s.DueCallbacks(ctx)
+	_, err3 = s.RunsOf(ctx, j.ID)
+	_, err4 = s.Attempts(ctx, cb.ID)
+	_, err5 = s.Backlog(ctx)
+	check(err1, err2, err3, err4, err5)
+	_, err1 = s.Callback(ctx, "shop", cb.ID)
+	_, err2 = s.Resend(ctx, "shop", cb.ID, now, now)
+	_, err3 = s.KnownBodies(ctx, []string{"a"})
+	_, err4 = s.Job(ctx, "shop", j.ID)
+	check(err1, err2, err3, err4, s.SettleAttempt(ctx, job.Settlement{Callback: cb, State: job.Dead, At: now}))
+	_, _, err = s.Purge(ctx, now.Add(time.Hour), now.Add(time.Hour), 10)
+	check(err)
+	listAll(ctx, check, s)
+}
+
+// listAll lists with every combination of filters.
+func listAll(ctx context.Context, check func(...error), s *Store) {
+	for _, app := range []string{"", "shop"} {
+		for state := range job.Expired + 1 {
+			_, err := s.Jobs(ctx, job.JobFilter{App: app, State: state, Operation: "scan"})
+			check(err)
+		}
+		for state := range job.Discarded + 1 {
+			for _, id := range []job.ID{{}, s.NewID(time.Now())} {
+				_, err := s.Callbacks(ctx, job.CallbackFilter{App: app, State: state, JobID: id})
+				check(err)
+			}
+		}
+	}
+}
+
+// scans are the steps of a plan that read all of something, and why they may.
+var scans = map[string]string{
+	"SCAN jobs USING COVERING INDEX jobs_due":           "counts the backlog",
+	"SCAN callbacks USING COVERING INDEX callbacks_due": "counts the backlog",
+	"SCAN (subquery-2)":                                 "is one row",
+	"SCAN jobs":                                         "the newest id, in the table's order",
+	"SCAN callbacks":                                    "pages of all apps' callbacks, in the table's order",
+	"SCAN a":                                            "all apps, by name",
+	"SCAN CONSTANT ROW":                                 "is one row",
+}
+
+func TestQueriesGoThroughAnIndexWithoutSorting(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	useAll(t, s)
+	texts := map[string]bool{}
+	onWriter(t, s, func(c *conn) error {
+		for sql := range c.stmts {
+			texts[sql] = true
+		}
+		return nil
+	})
+	for _, c := range s.open {
+		for sql := range c.stmts {
+			texts[sql] = true
+		}
+	}
+	if len(texts) < 50 {
+		t.Fatalf("%d statements are known", len(texts))
+	}
+	seen := map[string]bool{}
+	for sql := range texts {
+		var plan []string
+		err := s.read(t.Context(), func(c *conn) error {
+			return c.bind("EXPLAIN QUERY PLAN " + sql).each(func(row *scanner) { plan = append(plan, row.st.ColumnText(3)) })
+		})
+		if err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+		for _, step := range plan {
+			seen[step] = true
+			if _, allowed := scans[step]; strings.HasPrefix(step, "SCAN") && !allowed || strings.Contains(step, "TEMP B-TREE") {
+				t.Errorf("%s\nhas the plan:\n%s", sql, strings.Join(plan, "\n"))
+			}
+		}
+	}
+	for step := range scans {
+		if !seen[step] {
+			t.Errorf("no plan has the step %s", step)
+		}
+	}
+}
