@@ -103,9 +103,7 @@ func load(s Sources, data []byte, readFile func(string) ([]byte, error)) (*Setti
 		anchors: map[string]ast.Node{}, places: map[string]Place{}, overrides: map[string]string{}, expansions: map[string]string{}}
 	var f file
 	d.document(data, reflect.ValueOf(&f).Elem())
-	if len(d.problems) == 0 {
-		d.override("", reflect.ValueOf(&f).Elem())
-	}
+	d.override("", reflect.ValueOf(&f).Elem())
 	settings := d.settings(&f, s.Dev)
 	if len(d.problems) > 0 {
 		d.problems.sort()
@@ -141,9 +139,7 @@ func (d *decoder) settings(f *file, dev bool) *Settings {
 		d.problem("listen", wrong("listen on 127.0.0.1, or leave --dev out and give the apps keys",
 			"with --dev, which asks for no key, only loopback can be listened on, not %s", s.Listen))
 	}
-	if len(d.problems) == 0 {
-		s.Options.Operations = d.operations(f, s.Options)
-	}
+	s.Options.Operations = d.operations(f, s.Options)
 	return s
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -45,8 +46,12 @@ var (
 	textsType = reflect.TypeFor[texts]()
 )
 
-// problem notes what is wrong with the value of a key.
+// problem notes what is wrong with the value of a key, unless something was already:
+// what could not be read may look as if it were missing.
 func (d *decoder) problem(key string, err error) {
+	if slices.ContainsFunc(d.problems, func(p Problem) bool { return p.Key == key }) {
+		return
+	}
 	p := Problem{Place: d.place(key), Key: key, Message: d.unexpanded(err.Error())}
 	if v, ok := errors.AsType[*valueError](err); ok {
 		p.Hint = v.hint

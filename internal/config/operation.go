@@ -54,13 +54,8 @@ var nameSyntax = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 
 // operations builds the operations, in the order of their names.
 func (d *decoder) operations(f *file, opt ringback.Options) []ringback.Operation {
-	client, err := outbound.New(opt.Outbound, outbound.Limits{}, outbound.Options{})
-	if err != nil {
-		d.problem("outbound.allow", err)
-		return nil
-	}
-	defer client.Close()
-	checkURL := func(url string) error { _, err := client.Check(url); return err }
+	checkURL, done := d.urlCheck(opt.Outbound)
+	defer done()
 	if opt.Upstream != nil {
 		opt.Prefix = cmp.Or(opt.Prefix, ringback.UpstreamPrefix)
 	}
@@ -82,6 +77,17 @@ func (d *decoder) operations(f *file, opt ringback.Options) []ringback.Operation
 	}
 	d.checkClashes(built)
 	return built
+}
+
+// urlCheck says whether a callback URL may be called. Where the policy cannot be
+// read, every one may, as far as is known.
+func (d *decoder) urlCheck(policy ringback.Outbound) (check func(string) error, done func()) {
+	client, err := outbound.New(policy, outbound.Limits{}, outbound.Options{})
+	unread := slices.ContainsFunc(d.problems, func(p Problem) bool { return strings.HasPrefix(p.Key, "outbound") })
+	if err != nil || unread {
+		return func(string) error { return nil }, func() {}
+	}
+	return func(url string) error { _, err := client.Check(url); return err }, client.Close
 }
 
 func (o *operation) operation(name string) job.Operation {
@@ -169,7 +175,7 @@ func (d *decoder) backend(key string, o *operation) ringback.Backend {
 // the backend needs and the route does not have.
 func (d *decoder) checkOperation(key string, op ringback.Operation, prefix string, checkURL func(string) error) {
 	if op.Route == "" {
-		d.problem(key, wrong("write a method and a path, such as route: POST /scan", "has no route"))
+		d.problem(key+".route", wrong("write a method and a path, such as POST /scan", "is missing"))
 		return
 	}
 	for _, e := range api.CheckOperation(op.Operation, prefix, checkURL) {

@@ -12,7 +12,7 @@ var wrongFiles = []struct{ name, text, want string }{
 	{"unknown key", "lisen: x", "1:1: lisen: unknown key | did you mean listen?"},
 	{"key of a later version", op("{relay: {}}", "callback: {format: raw}"),
 		"7:16: operations.scan.callback.format: unknown key | known here: url, required, method, events, schedule, timeout, give_up_after, caller_may"},
-	{"unknown key of a backend", op("{clamd: {addres: 'unix:/x'}}", ""), "6:23: operations.scan.backend.clamd.addres: unknown key | did you mean address?"},
+	{"unknown key of a backend", op("{clamd: {add: 'unix:/x'}}", ""), "6:23: operations.scan.backend.clamd.add: unknown key | known here: address"},
 	{"unknown kind", op("{clam: {}}", ""), "6:15: operations.scan.backend.clam: unknown kind of backend | did you mean clamd?"},
 	{"syntax", "listen: [", "1:9: not valid YAML: "},
 	{"duplicate key", "listen: :1\nlisten: :2", "2:1: not valid YAML: mapping key \"listen\" already defined at [1:1]"},
@@ -54,7 +54,7 @@ var wrongFiles = []struct{ name, text, want string }{
 	{"name", "operations: {Scan: {}}", "1:14: operations.Scan: the name must be small letters, digits and _, beginning with a letter | such as scan, or scan_2"},
 	{"name of an upstream's calls", "upstream: http://h\noperations: {upstream: {}}", "2:14: operations.upstream: the calls of the upstream have this name | give the operation another name"},
 	{"empty operation", "operations:\n  scan:", `2:3: operations.scan.backend: must name exactly one of: clamd, command, http, relay | write one of them, such as backend: {relay: {}}
-2:3: operations.scan: has no route | write a method and a path, such as route: POST /scan`},
+2:3: operations.scan.route: is missing | write a method and a path, such as POST /scan`},
 	{"two backends", op("{relay: {}, clamd: {address: 'unix:/x'}}", ""), "6:5: operations.scan.backend: must name exactly one of: clamd, command, http, relay | write one of them, such as backend: {relay: {}}"},
 	{"backend's field", op("{http: {url: 'ftp://x'}}", ""), "6:27: operations.scan.backend.http.url: must begin with http:// or https:// | docs/configuration.md tells what belongs there"},
 	{"backend's missing field", op("{command: {}}", ""), "6:15: operations.scan.backend.command.argv: must name a program | docs/configuration.md tells what belongs there"},
