@@ -113,7 +113,7 @@ func configFailure(err error) error {
 // serve runs a gateway until ctx is done.
 func (c *cli) serve(ctx context.Context, s *config.Settings) error {
 	log := c.logger(s.Log)
-	srv, err := startServer(ctx, s, log)
+	srv, err := openServer(ctx, s, log)
 	if err != nil {
 		return err
 	}
@@ -127,6 +127,7 @@ func (c *cli) serve(ctx context.Context, s *config.Settings) error {
 	if s.Options.Upstream != nil {
 		about = append(about, "upstream", origin(s.Options.Upstream))
 	}
+	srv.Start()
 	log.Info("listening", about...)
 	err = srv.Run(ctx)
 	if err == nil {

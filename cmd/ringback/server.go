@@ -15,7 +15,6 @@ import (
 	"github.com/ringback/ringback"
 	"github.com/ringback/ringback/internal/config"
 	"github.com/ringback/ringback/internal/seal"
-	"github.com/ringback/ringback/job"
 	"github.com/ringback/ringback/store/sqlite"
 )
 
@@ -25,13 +24,13 @@ const (
 	maxHeaderBytes    = 64 << 10
 )
 
-// server is a gateway that listens, on its own store. It works from startServer
-// to Close.
+// server is a gateway that listens, on its own store. It works from Start to Close.
 type server struct {
 	gateway *ringback.Gateway
-	store   job.Store
+	store   *sqlite.Store
 	http    *http.Server
 	url     string
+	ln      net.Listener
 	drain   time.Duration
 
 	stop    context.CancelFunc // ends the gateway's work
@@ -41,14 +40,23 @@ type server struct {
 	closed  error
 }
 
-// startServer opens the store, listens and begins to work. It leaves nothing open
-// where it fails.
-func startServer(ctx context.Context, s *config.Settings, log *slog.Logger) (_ *server, err error) {
+// startServer opens a server and starts it.
+func startServer(ctx context.Context, s *config.Settings, log *slog.Logger) (*server, error) {
+	srv, err := openServer(ctx, s, log)
+	if err == nil {
+		srv.Start()
+	}
+	return srv, err
+}
+
+// openServer takes the address, opens the store and puts the gateway together:
+// callers can connect, and wait for Start. It leaves nothing open where it fails.
+func openServer(ctx context.Context, s *config.Settings, log *slog.Logger) (_ *server, err error) {
 	ln, err := net.Listen("tcp", s.Listen)
 	if err != nil {
 		return nil, &failure{code: exitFailure, err: fmt.Errorf("listen: %w", err), hint: "--listen HOST:PORT takes another address"}
 	}
-	srv := &server{failed: make(chan error, 2), url: "http://" + reachable(ln.Addr())}
+	srv := &server{ln: ln, stop: func() {}, failed: make(chan error, 2), url: "http://" + reachable(ln.Addr())}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, ln.Close(), srv.closeStore())
@@ -67,7 +75,11 @@ func startServer(ctx context.Context, s *config.Settings, log *slog.Logger) (_ *
 			return nil, err
 		}
 	}
-	if srv.gateway, err = ringback.New(ctx, srv.store, opt); err != nil {
+	srv.gateway, err = ringback.New(ctx, srv.store, opt)
+	if errors.Is(err, ringback.ErrSealKey) {
+		return nil, &failure{code: exitFailure, err: err, hint: "put back the " + s.Store + ".key that was made with the store, or the seal_key that was configured"}
+	}
+	if err != nil {
 		return nil, err
 	}
 	srv.http = &http.Server{
@@ -78,7 +90,6 @@ func startServer(ctx context.Context, s *config.Settings, log *slog.Logger) (_ *
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	srv.drain = cmp.Or(opt.DrainTimeout, ringback.DefaultDrainTimeout)
-	srv.work(ln)
 	return srv, nil
 }
 
@@ -101,8 +112,8 @@ func storeFailure(path string, err error) error {
 	return &failure{code: exitFailure, err: err, hint: "the folder must be there, and writable for the user who runs ringback"}
 }
 
-// work begins to serve and to execute.
-func (s *server) work(ln net.Listener) {
+// Start begins to serve and to execute.
+func (s *server) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
 	s.working.Go(func() {
@@ -111,7 +122,7 @@ func (s *server) work(ln net.Listener) {
 		}
 	})
 	s.working.Go(func() {
-		if err := s.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.http.Serve(s.ln); !errors.Is(err, http.ErrServerClosed) {
 			s.failed <- fmt.Errorf("serve: %w", err)
 		}
 	})
@@ -142,6 +153,8 @@ func (s *server) Close() error {
 			s.closed = s.http.Close()
 		}
 		s.working.Wait()
+		// Serve has closed the listener, unless it never ran.
+		_ = s.ln.Close()
 		s.closed = errors.Join(s.closed, s.closeStore())
 	})
 	return s.closed
