@@ -1,0 +1,279 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/ringback/ringback/job"
+)
+
+// choice is one thing that a caller may choose about its callbacks.
+type choice struct {
+	query  string // the parameter's name, in exactly this spelling
+	header string
+	word   string // what callback.caller_may calls it
+}
+
+const (
+	chooseURL = iota
+	chooseEndpoint
+	chooseState
+	chooseEvents
+	chooseMethod
+	chooseFormat
+	choiceCount
+)
+
+var choices = [choiceCount]choice{
+	chooseURL:      {"callbackURL", "X-Callback-Url", "url"},
+	chooseEndpoint: {"callback", "X-Callback", "url"},
+	chooseState:    {"callbackState", "X-Callback-State", "state"},
+	chooseEvents:   {"callbackEvents", "X-Callback-Events", "events"},
+	// Nobody may choose these two yet; their names are taken all the same, so that
+	// no backend comes to rely on them.
+	chooseMethod: {"callbackMethod", "X-Callback-Method", "method"},
+	chooseFormat: {"callbackFormat", "X-Callback-Format", "format"},
+}
+
+// offered are the words that an operation may put into callback.caller_may.
+var offered = []string{"url", "state", "events"}
+
+// maxStateBytes bounds what a caller has echoed.
+const maxStateBytes = 4 << 10
+
+// asked is what a request says about its callbacks, by choice.
+type asked [choiceCount]struct {
+	value string // decoded
+	place place  // where it stands; nowhere: it is not said
+}
+
+// readAsked finds what the request chooses, and returns its raw query without
+// these parameters; what is left keeps its octets.
+func (op *operation) readAsked(r *http.Request) (got asked, rest string, p *Problem) {
+	rest = cutQuery(r.URL.RawQuery, func(name, raw string) bool {
+		i := choiceOfParameter(name)
+		if i >= 0 && p == nil {
+			p = got.setParameter(i, raw)
+		}
+		return i >= 0 || slices.Contains(op.ownParameters, name)
+	})
+	for i := range choices {
+		values := r.Header[choices[i].header]
+		switch {
+		case p != nil || len(values) == 0:
+			continue
+		case len(values) > 1:
+			p = kindParameterRepeated.at(place{choices[i].header, true}, "was sent more than once")
+		case got[i].place != place{}:
+			p = kindParameterRepeated.at(place{choices[i].header, true}, "says the same as the parameter "+choices[i].query+"; send one of the two")
+		default:
+			got[i].value, got[i].place = values[0], place{choices[i].header, true}
+		}
+	}
+	if p == nil {
+		p = op.mayChoose(&got)
+	}
+	return got, rest, p
+}
+
+func choiceOfParameter(name string) int {
+	if !strings.HasPrefix(name, "callback") { // nearly always
+		return -1
+	}
+	return slices.IndexFunc(choices[:], func(c choice) bool { return c.query == name })
+}
+
+func (got *asked) setParameter(i int, raw string) *Problem {
+	where := place{name: choices[i].query}
+	if got[i].place == where {
+		return kindParameterRepeated.at(where, "was sent more than once")
+	}
+	value, err := decodeQuery(raw)
+	if err != nil {
+		k := kindInvalidParameter
+		if i == chooseURL {
+			k = kindURLInvalid
+		}
+		return k.at(where, err.Error())
+	}
+	got[i].value, got[i].place = value, where
+	return nil
+}
+
+// mayChoose refuses what the operation leaves no choice about.
+func (op *operation) mayChoose(got *asked) *Problem {
+	for i := range got {
+		where := got[i].place
+		switch {
+		case where == place{}:
+		case !slices.Contains(offered, choices[i].word):
+			return kindChoiceRefused.at(where, "cannot be chosen with a call").
+				withHint("leave it out; a call may choose at most: " + strings.Join(offered, ", "))
+		case !slices.Contains(op.Callback.CallerMay, choices[i].word):
+			return kindChoiceRefused.at(where, "cannot be chosen for this operation").withHint(op.mayHint())
+		}
+	}
+	where := got[chooseURL].place
+	if where != (place{}) && !slices.ContainsFunc(op.sources, func(t *template) bool { return t.reads(where) }) {
+		return kindChoiceRefused.at(where, "is not where this operation takes its callback URL from").withHint(op.sourceHint())
+	}
+	return nil
+}
+
+func (op *operation) mayHint() string {
+	if len(op.Callback.CallerMay) == 0 {
+		return "this operation leaves nothing about its callbacks to the caller"
+	}
+	return "this operation leaves to the caller: " + strings.Join(op.Callback.CallerMay, ", ")
+}
+
+func (op *operation) sourceHint() string {
+	if len(op.sources) == 0 {
+		return "this operation has a fixed callback URL"
+	}
+	texts := make([]string, len(op.sources))
+	for i, t := range op.sources {
+		texts[i] = t.text
+	}
+	return "send it as " + strings.Join(texts, " or ")
+}
+
+// state is the text to echo in the callbacks. No control characters: with some
+// formats it travels as a header.
+func (got *asked) state() (string, *Problem) {
+	state, where := got[chooseState].value, got[chooseState].place
+	if len(state) > maxStateBytes {
+		return "", kindInvalidParameter.at(where, "is longer than 4096 octets")
+	}
+	if !isPlainText(state) {
+		return "", kindInvalidParameter.at(where, "must be UTF-8 without control characters")
+	}
+	return state, nil
+}
+
+// isPlainText tells UTF-8 without control characters.
+func isPlainText(s string) bool { return utf8.ValidString(s) && !strings.ContainsFunc(s, isControl) }
+
+func isControl(r rune) bool { return r < ' ' || r == 0x7f }
+
+// events are the events that the callbacks shall tell of, nil for the usual ones.
+func (got *asked) events() ([]job.Event, *Problem) {
+	where := got[chooseEvents].place
+	if where == (place{}) {
+		return nil, nil
+	}
+	var events []job.Event
+	for word := range strings.SplitSeq(got[chooseEvents].value, ",") {
+		event := job.Event(strings.Trim(word, " \t"))
+		if !slices.Contains(job.Events, event) {
+			return nil, kindInvalidParameter.at(where, "must be a list of events with commas between them").
+				withHint("the events are: " + eventWords())
+		}
+		if !slices.Contains(events, event) {
+			events = append(events, event)
+		}
+	}
+	return events, nil
+}
+
+func eventWords() string {
+	words := make([]string, len(job.Events))
+	for i, e := range job.Events {
+		words[i] = string(e)
+	}
+	return strings.Join(words, ", ")
+}
+
+// cutQuery removes from a raw query the parameters that cut wants to have. It
+// shows cut each decoded name with the raw value; a name that cannot be decoded
+// is nobody's. The other parameters keep octets, order and empty neighbours.
+func cutQuery(raw string, cut func(name, value string) bool) string {
+	if raw == "" {
+		return ""
+	}
+	var kept []byte // nil while nothing was cut
+	first := true
+	for start := 0; start <= len(raw); {
+		end := len(raw)
+		if i := strings.IndexByte(raw[start:], '&'); i >= 0 {
+			end = start + i
+		}
+		name, value, _ := strings.Cut(raw[start:end], "=")
+		name, err := decodeQuery(name)
+		switch {
+		case err == nil && cut(name, value):
+			if kept == nil {
+				kept = append(make([]byte, 0, len(raw)), raw[:max(start-1, 0)]...)
+				first = start == 0
+			}
+		case kept != nil:
+			if !first {
+				kept = append(kept, '&')
+			}
+			kept, first = append(kept, raw[start:end]...), false
+		}
+		start = end + 1
+	}
+	if kept == nil {
+		return raw
+	}
+	return string(kept)
+}
+
+var (
+	errNotEncoded = errors.New("holds octets that must be percent-encoded")
+	errEscape     = errors.New("has a % without two hexadecimal digits")
+	errNotUTF8    = errors.New("is not UTF-8 when decoded")
+)
+
+// decodeQuery decodes a name or value of a query once. Unlike net/url it takes a
+// semicolon for what it is, and only well-formed text.
+func decodeQuery(s string) (string, error) {
+	plain := true
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c <= ' ' || c >= 0x7f:
+			return "", errNotEncoded
+		case c == '%':
+			if i+2 >= len(s) || !isHexDigit(s[i+1]) || !isHexDigit(s[i+2]) {
+				return "", errEscape
+			}
+			plain = false
+		case c == '+':
+			plain = false
+		}
+	}
+	if plain {
+		return s, nil
+	}
+	out := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '%':
+			out = append(out, hexValue(s[i+1])<<4|hexValue(s[i+2]))
+			i += 2
+		case '+':
+			out = append(out, ' ')
+		default:
+			out = append(out, s[i])
+		}
+	}
+	if !utf8.Valid(out) {
+		return "", errNotUTF8
+	}
+	return string(out), nil
+}
+
+func isHexDigit(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+}
+
+func hexValue(c byte) byte {
+	if c <= '9' {
+		return c - '0'
+	}
+	return c&7 + 9
+}
