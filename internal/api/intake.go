@@ -1,0 +1,191 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/ringback/ringback/job"
+)
+
+// call is a request of an operation on its way to a job.
+type call struct {
+	api  *API
+	op   *operation
+	r    *http.Request
+	app  job.App
+	path string // escaped, as received
+
+	prefer preferences
+	asked  asked
+	state  string
+	events []job.Event
+	key    string // Idempotency-Key
+
+	nextSource int    // of the callback URL, to be looked at
+	document   []byte // the body, where an expression has looked into it
+	job        *job.Job
+	targetURL  string
+}
+
+// take takes a call in: 202 and a job, or a problem and nothing.
+func (a *API) take(w http.ResponseWriter, r *http.Request, op *operation) {
+	c := &call{api: a, op: op, r: r}
+	p := c.readHead()
+	if p != nil {
+		c.refuse(w, p)
+		return
+	}
+	fingerprint, p := c.readBody(w)
+	if p == nil {
+		_, p = c.chooseTarget(true)
+	}
+	var receipt job.Receipt
+	if p == nil {
+		receipt, p = c.accept(fingerprint)
+	}
+	if p != nil {
+		c.dropBody()
+		c.refuse(w, p)
+		return
+	}
+	c.answer(w, receipt)
+}
+
+// readHead checks all that can be known before the body is read, so that the body
+// of a call that will be refused is never asked for.
+func (c *call) readHead() (p *Problem) {
+	if c.app, p = c.api.authenticate(c.r); p != nil {
+		return p
+	}
+	c.prefer = readPrefer(c.r.Header["Prefer"], c.api.opt.MaxWait)
+	if c.key, p = readIdempotencyKey(c.r.Header); p != nil {
+		return p
+	}
+	now := c.api.now()
+	c.path = rawPath(c.r)
+	c.job = &job.Job{
+		ID: c.api.opt.Store.NewID(now), App: c.app.Name, Operation: c.op.Name, State: job.Accepted,
+		CreatedAt: now, DueAt: now,
+		Request: job.Request{Method: c.r.Method, Path: c.path, Trace: readTrace(c.r.Header)},
+	}
+	if c.op.Deadline > 0 {
+		c.job.Deadline = now.Add(c.op.Deadline)
+	}
+	if c.job.Request.Params, p = c.op.pathValues(c.r); p != nil {
+		return p
+	}
+	if c.asked, c.job.Request.RawQuery, p = c.op.readAsked(c.r); p != nil {
+		return p
+	}
+	if c.state, p = c.asked.state(); p != nil {
+		return p
+	}
+	if c.events, p = c.asked.events(); p != nil {
+		return p
+	}
+	if p = c.readHeader(); p != nil {
+		return p
+	}
+	if _, p = c.chooseTarget(false); p != nil {
+		return p
+	}
+	if c.r.ContentLength > c.op.MaxBodyBytes {
+		return c.tooLarge()
+	}
+	return nil
+}
+
+// accept stores the job. A call that repeats another one gets that one's receipt.
+func (c *call) accept(fingerprint [32]byte) (job.Receipt, *Problem) {
+	a, bytes := c.api, slotBytes(c.job)
+	claimed := a.opt.Slots.Reserve(c.op.Name, bytes)
+	receipt, err := a.opt.Store.Accept(whole(c.r.Context()), job.Acceptance{
+		Job: c.job, Claimed: claimed, Key: c.key, Fingerprint: fingerprint,
+	})
+	if claimed && (err != nil || receipt.Repeated) {
+		a.opt.Slots.Release(c.op.Name, bytes)
+	}
+	switch {
+	case err != nil:
+		return receipt, storeProblem(c.r.Context(), a.opt.Log, "accept job", err)
+	case receipt.Repeated && receipt.Fingerprint != fingerprint:
+		return receipt, kindKeyReused.at(place{"Idempotency-Key", true}, "was used for a request that differs from this one").
+			withHint("use a new key for each new request; the same one only to repeat a request unchanged")
+	case receipt.Repeated:
+		c.dropBody() // the first call's is kept
+	}
+	return receipt, nil
+}
+
+// slotBytes is what a job takes of the window of work in memory; the executor
+// counts the same (executor.Size).
+func slotBytes(j *job.Job) int64 { return 1024 + int64(len(j.Request.Body.Inline)) }
+
+// refuse answers with a problem. Prefer has no say in it, but could have had.
+func (c *call) refuse(w http.ResponseWriter, p *Problem) {
+	w.Header()["Vary"] = varyPrefer
+	if p.Status == http.StatusRequestTimeout || p.Status == http.StatusRequestEntityTooLarge {
+		w.Header()["Connection"] = []string{"close"} // the rest of the body is not wanted
+	}
+	answerAtOnce(w, c.r)
+	p.write(w)
+}
+
+// leaveTimeout is how long the rest of a body may delay a refusal. The server
+// reads a small rest first, so that the connection can be used again.
+const leaveTimeout = time.Second
+
+// answerAtOnce prepares an answer to a request whose body is not read to its end.
+func answerAtOnce(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		// A writer without deadlines, as in tests, needs none.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(leaveTimeout))
+	}
+}
+
+// rawPath is the request's path as it was sent, where that is still to be had:
+// net/url writes characters anew that should have been encoded.
+func rawPath(r *http.Request) string {
+	raw, _, _ := strings.Cut(r.RequestURI, "?")
+	if strings.HasPrefix(raw, "/") {
+		if raw == r.URL.Path || raw == r.URL.RawPath {
+			return raw
+		}
+		if decoded, err := url.PathUnescape(raw); err == nil && decoded == r.URL.Path {
+			return raw
+		}
+	}
+	return r.URL.EscapedPath()
+}
+
+// dropBody deletes a body that no job will own.
+func (c *call) dropBody() {
+	ref := c.job.Request.Body.Ref
+	if ref == "" {
+		return
+	}
+	if err := c.api.opt.Bodies.Delete(ref); err != nil {
+		// The next start sweeps it away.
+		c.api.opt.Log.WarnContext(c.r.Context(), "delete body of a refused call", "error", err)
+	}
+}
+
+// result waits for the job's end and reads it whole, nil where it is not there in
+// time.
+func (c *call) result(ctx context.Context, id job.ID) (*job.Job, error) {
+	if c.prefer.wait <= 0 {
+		return nil, nil
+	}
+	j, err := c.api.awaitEnd(ctx, c.app.Name, id, c.prefer.wait)
+	if err == nil && j.State.Terminal() {
+		return c.api.opt.Store.WholeJob(ctx, c.app.Name, id)
+	}
+	if errors.Is(err, job.ErrNotFound) {
+		return nil, nil // a repeated call, whose job is kept no longer than its key
+	}
+	return nil, err
+}

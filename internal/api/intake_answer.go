@@ -1,0 +1,159 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+	"sync"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/ringback/ringback/client"
+	"github.com/ringback/ringback/job"
+)
+
+// acceptedRetrySeconds is when to ask for a fresh job: most work takes longer
+// than a request.
+const acceptedRetrySeconds = "1"
+
+// Header values that every answer shares; nobody changes them.
+var (
+	varyPrefer    = []string{"Prefer"}
+	jsonType      = []string{"application/json"}
+	acceptedRetry = []string{acceptedRetrySeconds}
+	noSniff       = []string{"nosniff"}
+	noStore       = []string{"no-store"}
+)
+
+// answer tells the caller about the job, or sends the result itself where the
+// caller waits for it.
+func (c *call) answer(w http.ResponseWriter, receipt job.Receipt) {
+	h := w.Header()
+	h["Vary"] = varyPrefer
+	if receipt.Repeated {
+		h["Idempotency-Replayed"] = []string{"true"}
+		if p := c.recall(receipt.ID); p != nil {
+			p.write(w)
+			return
+		}
+	}
+	done, err := c.result(c.r.Context(), receipt.ID)
+	switch {
+	case err != nil:
+		// The job is safe; that its result cannot be read now is no reason to refuse.
+		c.api.opt.Log.ErrorContext(c.r.Context(), "wait for job", "job", receipt.ID.Job(), "error", err)
+	case done != nil:
+		c.prefer.setApplied(h, false)
+		h.Set("Ringback-Job-Id", receipt.ID.Job())
+		if done.State != job.Succeeded {
+			c.api.serveResult(w, c.r, done)
+			return
+		}
+		c.api.writeResult(w, c.r, done)
+		return
+	}
+	c.prefer.setApplied(h, true)
+	c.writeAccepted(w)
+}
+
+// recall makes the call's job the one that an earlier call with the same key got.
+func (c *call) recall(id job.ID) *Problem {
+	ctx, store := c.r.Context(), c.api.opt.Store
+	first, err := store.Job(ctx, c.app.Name, id)
+	if errors.Is(err, job.ErrNotFound) {
+		// The key is kept longer than its job: what can be said is what was said.
+		c.job.ID, c.job.CreatedAt = id, id.Time()
+		return nil
+	}
+	if err != nil {
+		return storeProblem(ctx, c.api.opt.Log, "read job of a repeated call", err)
+	}
+	c.job, c.targetURL = first, ""
+	if first.Target == nil {
+		return nil
+	}
+	c.targetURL = first.Target.URL
+	if first.Target.Endpoint != "" {
+		endpoint, err := store.Endpoint(ctx, c.app.Name, first.Target.Endpoint)
+		if err != nil && !errors.Is(err, job.ErrNotFound) {
+			return storeProblem(ctx, c.api.opt.Log, "read endpoint", err)
+		}
+		c.targetURL = endpoint.URL
+	}
+	return nil
+}
+
+var answerBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
+
+// writeAccepted sends the 202.
+func (c *call) writeAccepted(w http.ResponseWriter) {
+	h := w.Header()
+	h["Location"] = []string{c.api.jobURL(c.job.ID)}
+	h["Retry-After"] = acceptedRetry
+	h["X-Content-Type-Options"] = noSniff
+	h["Cache-Control"] = noStore
+	if c.prefer.minimal {
+		w.WriteHeader(http.StatusAccepted)
+		return
+	}
+	h["Content-Type"] = jsonType
+	w.WriteHeader(http.StatusAccepted)
+	buf := answerBuffers.Get().(*[]byte)
+	*buf = c.acceptedBody((*buf)[:0])
+	_, _ = w.Write(*buf) // nobody is left to tell
+	answerBuffers.Put(buf)
+}
+
+// acceptedBody appends a client.AcceptedJob in JSON. It is written by hand since
+// every call pays for it.
+func (c *call) acceptedBody(b []byte) []byte {
+	b = append(b, `{"id":"`...)
+	b = c.job.ID.AppendJob(b)
+	b = append(b, `","operation":"`...)
+	b = append(b, c.op.Name...)
+	b = append(b, `","status":"accepted","created_at":"`...)
+	b = append(b, client.At(c.job.CreatedAt).String()...)
+	self := c.api.jobURL(c.job.ID)
+	b = append(b, `","links":{"self":`...)
+	b = appendQuoted(b, self, "")
+	b = append(b, `,"result":`...)
+	b = appendQuoted(b, self, "/result")
+	b = append(b, `,"events":`...)
+	b = appendQuoted(b, self, "/events")
+	b = append(b, '}')
+	if t := c.job.Target; t != nil {
+		b = append(b, `,"callback":{`...)
+		if c.targetURL != "" {
+			b = append(b, `"url":`...)
+			b = append(appendQuoted(b, c.targetURL, ""), ',')
+		}
+		b = append(b, `"source":"`...)
+		b = append(b, t.Source...)
+		b = append(b, '"')
+		if t.Endpoint != "" {
+			b = append(b, `,"endpoint":`...)
+			b = appendQuoted(b, t.Endpoint, "")
+		}
+		b = append(b, '}')
+	}
+	return append(b, '}', '\n')
+}
+
+func appendQuoted(b []byte, s, suffix string) []byte {
+	// It fails only for what is not UTF-8, and no such URL was accepted.
+	b, _ = jsontext.AppendQuote(b, s)
+	b = append(b[:len(b)-1], suffix...)
+	return append(b, '"')
+}
+
+// acceptedHeader is a header of the 202, for expressions that look at it.
+func (c *call) acceptedHeader(name string) (string, bool) {
+	switch name {
+	case "Location":
+		return c.api.jobURL(c.job.ID), true
+	case "Content-Type":
+		return jsonType[0], true
+	case "Retry-After":
+		return acceptedRetrySeconds, true
+	}
+	return "", false
+}

@@ -1,0 +1,62 @@
+package api
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// readHeader takes over the headers that the backend will see. In front of an
+// upstream Authorization is the upstream's, and kept sealed.
+func (c *call) readHeader() *Problem {
+	c.job.Request.Header = c.op.endToEnd(c.r.Header)
+	if c.api.opt.Upstream == nil {
+		return nil
+	}
+	authorization, p := singleHeader(c.r.Header, authorizationHeader)
+	if authorization != "" {
+		c.job.Request.Authorization = c.api.opt.Seal.Seal([]byte(authorization), authorizationUse)
+	}
+	return p
+}
+
+// endToEnd picks the headers that are meant for whoever executes the operation.
+// The values are shared with h.
+func (op *operation) endToEnd(h http.Header) http.Header {
+	out := make(http.Header, len(h))
+	connection := h["Connection"]
+	for name, values := range h {
+		switch {
+		case isOwnHeader(name) || slices.Contains(op.ownHeaders, name):
+		case connection != nil && isNamed(connection, name):
+		default:
+			out[name] = values
+		}
+	}
+	return out
+}
+
+// isOwnHeader tells the headers that end here: those of this connection (RFC 9110
+// §7.6.1), those that the HTTP library sets anew, and those that are for the gateway.
+func isOwnHeader(name string) bool {
+	switch name {
+	case "Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization",
+		"Te", "Trailer", "Transfer-Encoding", "Upgrade", "Host", "Content-Length", "Expect",
+		authorizationHeader, "Ringback-Key", "Idempotency-Key", "Prefer", "Traceparent", "Tracestate":
+		return true
+	}
+	return strings.HasPrefix(name, "X-Callback") &&
+		slices.ContainsFunc(choices[:], func(c choice) bool { return c.header == name })
+}
+
+// isNamed tells whether a Connection header names another header.
+func isNamed(connection []string, name string) bool {
+	for _, value := range connection {
+		for token := range strings.SplitSeq(value, ",") {
+			if strings.EqualFold(strings.Trim(token, " \t"), name) {
+				return true
+			}
+		}
+	}
+	return false
+}

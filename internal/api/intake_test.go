@@ -1,0 +1,551 @@
+package api
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ringback/ringback/client"
+	"github.com/ringback/ringback/internal/body"
+	"github.com/ringback/ringback/job"
+)
+
+// hookedStore is a store whose Accept can fail, and be watched.
+type hookedStore struct {
+	job.Store
+	err      error
+	accepted func(job.Acceptance)
+}
+
+func (s *hookedStore) Accept(ctx context.Context, in job.Acceptance) (job.Receipt, error) {
+	if s.err != nil {
+		return job.Receipt{}, s.err
+	}
+	receipt, err := s.Store.Accept(ctx, in)
+	if err == nil && s.accepted != nil {
+		s.accepted(in)
+	}
+	return receipt, err
+}
+
+// countedSlots are always free, and counted.
+type countedSlots struct {
+	mu    sync.Mutex
+	taken map[string]int64
+}
+
+func (s *countedSlots) Reserve(group string, bytes int64) bool { return s.add(group, bytes) }
+func (s *countedSlots) Release(group string, bytes int64)      { s.add(group, -bytes) }
+
+func (s *countedSlots) add(group string, bytes int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.taken[group] += bytes
+	return true
+}
+
+// countedBodies know how many bodies there are.
+type countedBodies struct {
+	body.Storage
+	mu   sync.Mutex
+	kept map[string]bool
+}
+
+func (s *countedBodies) Put(ctx context.Context, r io.Reader, limit int64) (string, int64, error) {
+	ref, size, err := s.Storage.Put(ctx, r, limit)
+	if err == nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.kept[ref] = true
+	}
+	return ref, size, err
+}
+
+func (s *countedBodies) Delete(ref string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.kept, ref)
+	return s.Storage.Delete(ref)
+}
+
+func (s *countedBodies) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.kept)
+}
+
+// countBodies puts a count between the gateway and its bodies.
+func countBodies(o *Options) *countedBodies {
+	counted := &countedBodies{Storage: o.Bodies, kept: map[string]bool{}}
+	o.Bodies = counted
+	return counted
+}
+
+// stored reads the job that an answer tells of.
+func (g *gateway) stored(a answer) *job.Job {
+	g.t.Helper()
+	a.want(g.t, http.StatusAccepted, "")
+	id, ok := job.ParseJob(field[string](g.t, a, "id"))
+	if !ok {
+		g.t.Fatalf("no job's id: %s", a.body)
+	}
+	j, err := g.store.WholeJob(g.t.Context(), "", id)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return j
+}
+
+// jobs counts the jobs of all apps.
+func (g *gateway) jobs() int {
+	g.t.Helper()
+	all, err := g.store.Jobs(g.t.Context(), job.JobFilter{Limit: 1000})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return len(all)
+}
+
+// raw sends octets on a connection of its own, and reads until it is closed.
+func (g *gateway) raw(octets string) string {
+	g.t.Helper()
+	conn, err := net.Dial("tcp", g.server.Listener.Addr().String())
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		g.t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, octets); err != nil {
+		g.t.Fatal(err)
+	}
+	answer, err := io.ReadAll(conn)
+	if err != nil && len(answer) == 0 {
+		g.t.Fatal(err)
+	}
+	return string(answer)
+}
+
+func TestAcceptedCallIsAnsweredWithItsJob(t *testing.T) {
+	t.Parallel()
+	g := setup(t, func(o *Options) { o.PublicURL = "https://api.example" })
+	key := g.app("shop")
+	a := g.call("POST", "/scan?x=1&callbackURL=https%3A%2F%2Fa.example%2Fcb%3Fa%3D%22%3C%26&y=%zz", key, "{}")
+	j := g.stored(a)
+	self := "https://api.example/v1/jobs/" + j.ID.Job()
+	for name, want := range map[string]string{
+		"Location": self, "Retry-After": "1", "Content-Type": "application/json", "Vary": "Prefer",
+		"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Preference-Applied": "",
+	} {
+		if got := a.header.Get(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	var got client.AcceptedJob
+	if err := json.Unmarshal([]byte(a.body), &got); err != nil {
+		t.Fatal(err)
+	}
+	want := client.AcceptedJob{
+		ID: j.ID.Job(), Operation: "scan", Status: "accepted", CreatedAt: client.At(j.CreatedAt),
+		Links:    client.Links{Self: self, Result: self + "/result", Events: self + "/events"},
+		Callback: client.JobCallback{URL: `https://a.example/cb?a="<&`, Source: "request"},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if again, err := json.Marshal(want); err != nil || !sameJSON(t, again, []byte(a.body)) {
+		t.Errorf("%s is not %s", a.body, again)
+	}
+}
+
+func sameJSON(t *testing.T, a, b []byte) bool {
+	t.Helper()
+	var x, y any
+	if err := errors.Join(json.Unmarshal(a, &x), json.Unmarshal(b, &y)); err != nil {
+		t.Fatal(err)
+	}
+	return reflect.DeepEqual(x, y)
+}
+
+func TestBackendGetsTheRequestWithoutWhatIsForTheGateway(t *testing.T) {
+	t.Parallel()
+	g := setup(t, func(o *Options) {
+		o.Operations[1].Callback.URL = []string{"{$request.query.answer-to}", "{$request.header.X-Answer-To}", "{$request.query.callbackURL}"}
+	})
+	key := g.app("shop")
+	a := g.call("POST", "/reports/a%2Fb%20c?x=%zz;1&answer-to=https://a.example&&callbackState=s&y", key, "{}",
+		"Idempotency-Key", "k", "Prefer", "wait=0", "Traceparent", validParent, "Tracestate", "a=1", "X-Answer-To", "https://b.example",
+		"Connection", "X-Hop, keep-alive", "X-Hop", "1", "Keep-Alive", "5", "Te", "trailers", "Proxy-Authorization", "secret", "X-Callback-Events", "failed",
+		"X-Mine", "1", "X-Mine", "2", "Cookie", "c=1", "User-Agent", "test")
+	j := g.stored(a)
+	want := job.Request{
+		Method: "POST", Path: "/reports/a%2Fb%20c", RawQuery: "x=%zz;1&&y", Params: map[string]string{"kind": "a/b c"},
+		Header: http.Header{"X-Mine": {"1", "2"}, "Cookie": {"c=1"}, "User-Agent": {"test"}, "Content-Type": {"application/json"}, "Accept-Encoding": {"gzip"}},
+		Body:   body.Inline([]byte("{}")), Trace: job.Trace{Parent: validParent, State: "a=1"},
+	}
+	if !reflect.DeepEqual(j.Request, want) {
+		t.Errorf("the backend gets %+v,\nwant %+v", j.Request, want)
+	}
+	if j.Target.URL != "https://a.example" || j.Target.State != "s" || !slices.Equal(j.Target.Events, []job.Event{job.EventFailed}) {
+		t.Errorf("target %+v", j.Target)
+	}
+	if len(a.header["Preference-Applied"]) != 1 || a.header.Get("Preference-Applied") != "wait=0" {
+		t.Errorf("Preference-Applied %q", a.header["Preference-Applied"])
+	}
+}
+
+func TestPathParameterWithControlCharactersIsRefused(t *testing.T) {
+	t.Parallel()
+	g := setup(t, nil)
+	key := g.app("shop")
+	for _, path := range []string{"/reports/a%0d%0aX:1", "/reports/%00", "/reports/%ff", "/reports/%7f"} {
+		g.call("POST", path, key, "{}").want(t, http.StatusBadRequest, "invalid_parameter")
+	}
+	g.call("POST", "/reports/..%2f..%2fadmin", key, "{}").want(t, http.StatusAccepted, "")
+}
+
+func TestWhatNoOperationServesIsAProblem(t *testing.T) {
+	t.Parallel()
+	g := setup(t, nil)
+	key := g.app("shop")
+	g.call("POST", "/nosuch", key, "{}").want(t, http.StatusNotFound, "not_found")
+	g.call("BREW", "/scan", key, "").want(t, http.StatusNotImplemented, "method_unknown")
+	a := g.call("GET", "/scan", key, "")
+	a.want(t, http.StatusMethodNotAllowed, "method_not_allowed")
+	if got := a.header.Get("Allow"); got != "POST, OPTIONS" {
+		t.Errorf("Allow: %q", got)
+	}
+	if a := g.call("OPTIONS", "/reports/x", "", ""); a.status != http.StatusNoContent || a.header.Get("Allow") != "POST, OPTIONS" {
+		t.Errorf("OPTIONS: %d, Allow: %q", a.status, a.header.Get("Allow"))
+	}
+	for _, path := range []string{"/scan/", "//scan", "/x/../scan", "/scan/../scan"} {
+		if a := g.call("POST", path, key, "{}"); a.status != http.StatusNotFound {
+			t.Errorf("POST %s: %d %s", path, a.status, a.body)
+		}
+	}
+	if n := g.jobs(); n != 0 {
+		t.Errorf("%d jobs", n)
+	}
+}
+
+func TestWrongOperationFailsAtTheStart(t *testing.T) {
+	t.Parallel()
+	scan := job.Operation{Name: "scan", Route: "POST /scan"}
+	urls := func(urls ...string) job.Operation {
+		return job.Operation{Name: "scan", Route: "POST /scan/{region}", Callback: job.Contract{URL: urls}}
+	}
+	for _, test := range []struct {
+		operations []job.Operation
+		want       string
+	}{
+		{[]job.Operation{{Name: "scan", Route: "/scan"}}, `operation scan: the route "/scan" must be a method and a path`},
+		{[]job.Operation{{Name: "scan", Route: "POST a.example/scan"}}, "must be a method and a path"},
+		{[]job.Operation{{Name: "scan", Route: "POST /{"}}, `the route "POST /{"`},
+		{[]job.Operation{{Name: "scan"}}, "must be a method and a path"},
+		{[]job.Operation{scan, {Name: "other", Route: "POST /scan"}}, "operation other: the route"},
+		{[]job.Operation{urls("{$request.nope}")}, `operation scan: callback.url "{$request.nope}"`},
+		{[]job.Operation{urls("{$request.path.area}")}, "the route has no parameter {area}"},
+		{[]job.Operation{urls("https://a.example", "https://b.example")}, "only one URL without an expression"},
+		{[]job.Operation{urls("http://a.example")}, "must use https"},
+		{[]job.Operation{{Name: "scan", Route: "POST /scan", Callback: job.Contract{CallerMay: []string{"method"}}}}, "callback.caller_may"},
+	} {
+		g := &gateway{t: t}
+		opt := g.options()
+		opt.Operations = test.operations
+		_, err := New(opt)
+		if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), ".go:") {
+			t.Errorf("%+v: %v, want %q", test.operations, err, test.want)
+		}
+	}
+}
+
+func TestLargeBodyIsAFileAndIsDeletedWithARefusedCall(t *testing.T) {
+	t.Parallel()
+	store := &hookedStore{}
+	var bodies *countedBodies
+	g := setup(t, func(o *Options) { store.Store, o.Store, bodies = o.Store, store, countBodies(o) })
+	key := g.app("shop")
+	document := strings.Repeat("a", body.MaxInlineBytes+1)
+	j := g.stored(g.call("POST", "/scan", key, document))
+	if b := j.Request.Body; b.Ref == "" || b.Inline != nil || b.Size != int64(len(document)) {
+		t.Errorf("the body is kept as %q, %d inline, size %d", b.Ref, len(b.Inline), b.Size)
+	}
+	store.err = fmt.Errorf("accept: %w", job.ErrUnavailable)
+	a := g.call("POST", "/scan", key, document)
+	a.want(t, http.StatusServiceUnavailable, "unavailable")
+	if a.header.Get("Retry-After") == "" {
+		t.Error("503 without Retry-After")
+	}
+	store.err = errors.New("secret inside")
+	a = g.call("POST", "/scan", key, document)
+	a.want(t, http.StatusInternalServerError, "internal")
+	if strings.Contains(a.body, "secret") || !strings.Contains(g.log.String(), "secret inside") {
+		t.Errorf("the cause belongs into the log alone: %s", a.body)
+	}
+	store.err = nil
+	g.call("POST", "/scan", key, document, "Idempotency-Key", "k").want(t, http.StatusAccepted, "")
+	g.call("POST", "/scan", key, document, "Idempotency-Key", "k").want(t, http.StatusAccepted, "")
+	g.call("POST", "/scan", key, document+"b", "Idempotency-Key", "k").want(t, http.StatusUnprocessableEntity, "idempotency_key_reused")
+	if n := bodies.count(); n != 2 {
+		t.Errorf("%d files, want those of the two jobs", n)
+	}
+}
+
+func TestBodyAboveTheLimitIsRefused(t *testing.T) {
+	t.Parallel()
+	var bodies *countedBodies
+	g := setup(t, func(o *Options) { o.Operations[0].MaxBodyBytes, bodies = 100_000, countBodies(o) })
+	key := g.app("shop")
+	g.call("POST", "/scan", key, strings.Repeat("a", 100_000)).want(t, http.StatusAccepted, "")
+	g.call("POST", "/scan", key, strings.Repeat("a", 100_001)).want(t, http.StatusRequestEntityTooLarge, "body_too_large")
+	head := "POST /scan HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer " + key + "\r\n"
+	chunk := fmt.Sprintf("%x\r\n%s\r\n", 60_000, strings.Repeat("a", 60_000))
+	if a := g.raw(head + "Transfer-Encoding: chunked\r\n\r\n" + chunk + chunk); !strings.HasPrefix(a, "HTTP/1.1 413 ") {
+		t.Errorf("in chunks: %.60q", a)
+	}
+	if a := g.raw(head + "Expect: 100-continue\r\nContent-Length: 1073741824\r\n\r\n"); !strings.HasPrefix(a, "HTTP/1.1 413 ") {
+		t.Errorf("with Expect: %.60q", a)
+	}
+	if n := bodies.count(); n != 1 || g.jobs() != 1 {
+		t.Errorf("%d files, %d jobs, want 1 and 1", n, g.jobs())
+	}
+}
+
+func TestStrangersBodyIsNotRead(t *testing.T) {
+	t.Parallel()
+	g := setup(t, nil)
+	for _, head := range []string{
+		"POST /scan HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1000\r\n\r\n",
+		"POST /scan HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1000\r\n\r\n",
+	} {
+		if a := g.raw(head); !strings.HasPrefix(a, "HTTP/1.1 401 ") {
+			t.Errorf("%q is answered %.60q", head, a)
+		}
+	}
+}
+
+func TestRefusalDoesNotWaitLongForTheBody(t *testing.T) {
+	t.Parallel()
+	g := setup(t, nil)
+	for _, path := range []string{"/scan", "/nosuch"} {
+		conn, err := net.Dial("tcp", g.server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := conn.SetDeadline(time.Now().Add(5 * leaveTimeout)); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nabc", path)
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		resp.Body.Close()
+	}
+}
+
+func TestHalfABodyIsNoJob(t *testing.T) {
+	t.Parallel()
+	var bodies *countedBodies
+	g := setup(t, func(o *Options) { o.BodyIdleTimeout, bodies = 100*time.Millisecond, countBodies(o) })
+	key := g.app("shop")
+	head := "POST /scan HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer " + key + "\r\n"
+	for _, test := range []struct{ name, request, want string }{
+		{"stalled", head + "Content-Length: 1000\r\n\r\nabc", "HTTP/1.1 408 "},
+		{"stalled after the first part", head + "Content-Length: 100000\r\n\r\n" + strings.Repeat("a", 70_000), "HTTP/1.1 408 "},
+		{"bad chunk", head + "Transfer-Encoding: chunked\r\n\r\nzz\r\n", "HTTP/1.1 400 "},
+		{"no last chunk", head + "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n", "HTTP/1.1 408 "},
+	} {
+		if a := g.raw(test.request); !strings.HasPrefix(a, test.want) {
+			t.Errorf("%s: %.60q, want %s", test.name, a, test.want)
+		}
+	}
+	if n := bodies.count(); n != 0 || g.jobs() != 0 {
+		t.Errorf("%d files, %d jobs, want none", n, g.jobs())
+	}
+}
+
+func TestTricklingBodyEnds(t *testing.T) {
+	t.Parallel()
+	g := setup(t, func(o *Options) { o.BodyIdleTimeout = 200 * time.Millisecond })
+	key := g.app("shop")
+	conn, err := net.Dial("tcp", g.server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "POST /scan HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nContent-Length: 1000\r\n\r\n", key)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		ended <- err
+	}()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		select {
+		case err := <-ended:
+			if err != nil || g.jobs() != 0 {
+				t.Errorf("%v, %d jobs", err, g.jobs())
+			}
+			return
+		case <-tick.C:
+			if _, err := conn.Write([]byte("a")); n == 500 {
+				t.Fatal("ten seconds at 50 octets a second were put up with", err)
+			}
+		}
+	}
+}
+
+func TestSlowBodyThatMakesProgressIsTaken(t *testing.T) {
+	t.Parallel()
+	g := setup(t, func(o *Options) { o.BodyIdleTimeout = 400 * time.Millisecond })
+	key := g.app("shop")
+	r, w := io.Pipe()
+	go func() {
+		for range 10 { // a second in all, and each part in time
+			timer := time.NewTimer(100 * time.Millisecond)
+			<-timer.C
+			w.Write(bytes.Repeat([]byte("a"), 2*progressBytes))
+		}
+		w.Close()
+	}()
+	req, err := http.NewRequestWithContext(t.Context(), "POST", g.server.URL+"/scan", r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+key)
+	resp, err := g.server.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusAccepted {
+		t.Errorf("status %d", resp.StatusCode)
+	}
+}
+
+func TestSlotIsReservedForTheJobAndGivenBackWithoutOne(t *testing.T) {
+	t.Parallel()
+	slots := &countedSlots{taken: map[string]int64{}}
+	var claimed []bool
+	store := &hookedStore{accepted: func(in job.Acceptance) { claimed = append(claimed, in.Claimed) }}
+	g := setup(t, func(o *Options) { store.Store, o.Store, o.Slots = o.Store, store, slots })
+	key := g.app("shop")
+	j := g.stored(g.call("POST", "/scan", key, "{}", "Idempotency-Key", "k"))
+	g.call("POST", "/scan", key, "{}", "Idempotency-Key", "k").want(t, http.StatusAccepted, "")
+	g.call("POST", "/scan", key, "{ }", "Idempotency-Key", "k").want(t, http.StatusUnprocessableEntity, "")
+	store.err = job.ErrUnavailable
+	g.call("POST", "/scan", key, "{}").want(t, http.StatusServiceUnavailable, "")
+	g.call("POST", "/scan?callbackURL=nonsense", key, "{}").want(t, http.StatusBadRequest, "callback_url_invalid")
+	if got := slots.taken["scan"]; got != slotBytes(j) {
+		t.Errorf("%d bytes are taken, want the first job's %d", got, slotBytes(j))
+	}
+	if !slices.Equal(claimed, []bool{true, true, true}) {
+		t.Errorf("claimed: %v", claimed)
+	}
+}
+
+func TestRepeatedCallGetsTheFirstOnesAnswer(t *testing.T) {
+	t.Parallel()
+	g := setup(t, nil)
+	key, other := g.app("shop"), g.app("other")
+	call := func(key string, headers ...string) answer {
+		return g.call("POST", "/scan?callbackURL=https://a.example/cb", key, "{}", append(headers, "Idempotency-Key", `"k 1"`)...)
+	}
+	first := call(key)
+	first.want(t, http.StatusAccepted, "")
+	again := call(key)
+	if again.status != first.status || again.body != first.body || again.header.Get("Location") != first.header.Get("Location") {
+		t.Errorf("%d %s, want %d %s", again.status, again.body, first.status, first.body)
+	}
+	if again.header.Get("Idempotency-Replayed") != "true" || first.header.Get("Idempotency-Replayed") != "" {
+		t.Error("Idempotency-Replayed must tell the two apart")
+	}
+	j := g.stored(first)
+	g.finish(j, job.Succeeded, &job.Result{Status: 200, ContentType: "text/plain", Body: body.Inline([]byte("clean"))}, nil)
+	if a := call(key); a.body != first.body {
+		t.Errorf("after its end: %s, want %s", a.body, first.body)
+	}
+	if a := call(key, "Prefer", "wait=5"); a.status != 200 || a.body != "clean" {
+		t.Errorf("with Prefer: wait: %d %s", a.status, a.body)
+	}
+	if a := call(other); field[string](t, a, "id") == j.ID.Job() {
+		t.Error("a key of one app answers another one")
+	}
+	if n := g.jobs(); n != 2 {
+		t.Errorf("%d jobs, want 2", n)
+	}
+}
+
+func TestSimultaneousCallsWithOneKeyAreOneJob(t *testing.T) {
+	t.Parallel()
+	g := setup(t, nil)
+	key := g.app("shop")
+	answers := make([]answer, 16)
+	var calls sync.WaitGroup
+	for i := range answers {
+		calls.Go(func() { answers[i] = g.call("POST", "/scan", key, "{}", "Idempotency-Key", "k") })
+	}
+	calls.Wait()
+	for _, a := range answers {
+		a.want(t, http.StatusAccepted, "")
+		if a.body != answers[0].body {
+			t.Errorf("%s and %s", a.body, answers[0].body)
+		}
+	}
+	if n := g.jobs(); n != 1 {
+		t.Errorf("%d jobs", n)
+	}
+}
+
+func TestPreferWaitAnswersWithTheResult(t *testing.T) {
+	t.Parallel()
+	store := &hookedStore{}
+	g := setup(t, func(o *Options) { store.Store, o.Store = o.Store, store })
+	key := g.app("shop")
+	store.accepted = func(in job.Acceptance) {
+		go g.finish(in.Job, job.Succeeded, &job.Result{Status: 201, ContentType: "text/plain", Body: body.Inline([]byte("clean"))}, nil)
+	}
+	a := g.call("POST", "/scan", key, "{}", "Prefer", "respond-async, wait=10")
+	if a.status != 201 || a.body != "clean" || a.header.Get("Content-Type") != "text/plain" {
+		t.Errorf("%d %q", a.status, a.body)
+	}
+	if got := a.header.Get("Preference-Applied"); got != "wait=5" { // the limit of the test's gateway
+		t.Errorf("Preference-Applied: %q", got)
+	}
+	if _, ok := job.ParseJob(a.header.Get("Ringback-Job-Id")); !ok {
+		t.Errorf("Ringback-Job-Id: %q", a.header.Get("Ringback-Job-Id"))
+	}
+	store.accepted = func(in job.Acceptance) {
+		go g.finish(in.Job, job.Failed, nil, &job.Error{Code: job.CodeBackendError, Message: "no"})
+	}
+	g.call("POST", "/scan", key, "{}", "Prefer", "wait=10").want(t, http.StatusConflict, "no_result")
+}
+
+func TestPreferWaitEndsWithTheJobAccepted(t *testing.T) {
+	t.Parallel()
+	g := setup(t, func(o *Options) { o.MaxWait = 50 * time.Millisecond })
+	key := g.app("shop")
+	a := g.call("POST", "/scan", key, "{}", "Prefer", "wait=99999, return=minimal, respond-async")
+	if a.status != http.StatusAccepted || a.body != "" || a.header.Get("Location") == "" || a.header.Get("Retry-After") == "" {
+		t.Errorf("%d %q %v", a.status, a.body, a.header)
+	}
+	if got := a.header.Get("Preference-Applied"); got != "respond-async, wait=0, return=minimal" {
+		t.Errorf("Preference-Applied: %q", got)
+	}
+}

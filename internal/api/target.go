@@ -1,0 +1,108 @@
+package api
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/ringback/ringback/job"
+)
+
+// chooseTarget decides where the callbacks of a call go, by the first of the rules
+// that says something. Without the body it may have to stop before a source that
+// looks into it; done is then false, and it is to be called again.
+func (c *call) chooseTarget(bodyRead bool) (done bool, p *Problem) {
+	for ; c.nextSource < len(c.op.sources); c.nextSource++ {
+		source := c.op.sources[c.nextSource]
+		if source.needsBody() && !bodyRead {
+			return false, nil
+		}
+		url, ok, p := source.value(c)
+		if p != nil {
+			return true, p
+		}
+		if ok {
+			return true, c.chooseURL(url)
+		}
+	}
+	if c.asked[chooseEndpoint].place != (place{}) {
+		return true, c.chooseNamed(c.asked[chooseEndpoint].value)
+	}
+	if p := c.chooseDefault(); p != nil || c.job.Target != nil {
+		return true, p
+	}
+	if c.op.defaultURL != "" {
+		c.setTarget(job.Target{URL: c.op.defaultURL, Source: job.SourceOperation}, c.op.defaultURL)
+		return true, nil
+	}
+	if c.op.Callback.Required {
+		return true, kindCallbackRequired.problem("the operation works only with a callback, and none was chosen").
+			withHint(c.op.sourceHint() + ", or register an endpoint as the default")
+	}
+	return true, nil
+}
+
+// chooseURL takes a URL that the call brings with it.
+func (c *call) chooseURL(url string) *Problem {
+	if !slices.Contains(c.op.Callback.CallerMay, choices[chooseURL].word) {
+		return kindChoiceRefused.problem("the callback URL cannot be chosen for this operation").withHint(c.op.mayHint())
+	}
+	if err := c.api.opt.CheckURL(url); err != nil {
+		return urlProblem(err)
+	}
+	c.setTarget(job.Target{URL: url, Source: job.SourceRequest}, url)
+	return nil
+}
+
+// chooseNamed takes the app's endpoint of that name.
+func (c *call) chooseNamed(name string) *Problem {
+	unknown := kindUnknownEndpoint.at(c.asked[chooseEndpoint].place, "names no endpoint of the app").
+		withHint("the app's endpoints are listed by GET " + c.api.opt.Prefix + "/v1/endpoints")
+	if !endpointName.MatchString(name) {
+		return unknown
+	}
+	endpoint, err := c.api.opt.Store.Endpoint(c.r.Context(), c.app.Name, name)
+	if errors.Is(err, job.ErrNotFound) {
+		return unknown
+	}
+	if err != nil {
+		return storeProblem(c.r.Context(), c.api.opt.Log, "read endpoint", err)
+	}
+	c.setTarget(job.Target{Endpoint: name, Source: job.SourceEndpoint}, endpoint.URL)
+	return nil
+}
+
+// chooseDefault takes the app's default endpoint for the operation, else the one
+// for all.
+func (c *call) chooseDefault() *Problem {
+	endpoints, err := c.api.opt.Store.ListEndpoints(c.r.Context(), c.app.Name)
+	if err != nil {
+		return storeProblem(c.r.Context(), c.api.opt.Log, "list endpoints", err)
+	}
+	for _, e := range endpoints {
+		switch {
+		case !e.Default:
+		case slices.Contains(e.Operations, c.op.Name):
+			c.setTarget(job.Target{Endpoint: e.Name, Source: job.SourceOperationEndpoint}, e.URL)
+			return nil
+		case len(e.Operations) == 0:
+			c.setTarget(job.Target{Endpoint: e.Name, Source: job.SourceDefaultEndpoint}, e.URL)
+		}
+	}
+	return nil
+}
+
+// setTarget makes t the job's, together with what else the call chooses. url is
+// what the caller is told, be it t's own or an endpoint's.
+func (c *call) setTarget(t job.Target, url string) {
+	t.Events, t.State = c.events, c.state
+	c.job.Target, c.targetURL = &t, url
+}
+
+// urlProblem describes an error of Options.CheckURL.
+func urlProblem(err error) *Problem {
+	var policy interface{ Forbidden() bool }
+	if errors.As(err, &policy) && policy.Forbidden() {
+		return kindURLForbidden.problem(err.Error())
+	}
+	return kindURLInvalid.problem(err.Error())
+}

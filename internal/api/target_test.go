@@ -1,0 +1,131 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/ringback/ringback/job"
+)
+
+// endpoint registers an endpoint of an app.
+func (g *gateway) endpoint(app string, e job.Endpoint) {
+	g.t.Helper()
+	e.App, e.URL, e.Secrets.Current = app, "https://"+e.Name+".example/cb", []byte("sealed")
+	if err := g.store.CreateEndpoint(g.t.Context(), e); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+func TestCallbackIsChosenInOrder(t *testing.T) {
+	t.Parallel()
+	g := setup(t, func(o *Options) {
+		o.Operations[0].Callback.URL = []string{"{$request.query.callbackURL}", "{$request.header.X-Callback-Url}", "{$request.body#/to}", "https://own.example/cb"}
+	})
+	key := g.app("shop")
+	call := func(query string, document string, headers ...string) answer {
+		return g.call("POST", "/scan"+query, key, document, headers...)
+	}
+	want := func(a answer, url, source, endpoint string) {
+		t.Helper()
+		target := *g.stored(a).Target
+		if got := field[string](t, a, "callback.url"); got != url {
+			t.Errorf("url %q, want %q", got, url)
+		}
+		if got := field[string](t, a, "callback.source"); got != source || string(target.Source) != source {
+			t.Errorf("source %q, stored %q, want %q", got, target.Source, source)
+		}
+		if target.Endpoint != endpoint || endpoint == "" && target.URL != url || endpoint != "" && target.URL != "" {
+			t.Errorf("stored %+v", target)
+		}
+	}
+	want(call("", "{}"), "https://own.example/cb", "operation", "")
+	g.endpoint("shop", job.Endpoint{Name: "named"})
+	g.endpoint("shop", job.Endpoint{Name: "reports", Default: true, Operations: []string{"report"}})
+	want(call("", "{}"), "https://own.example/cb", "operation", "")
+	g.endpoint("shop", job.Endpoint{Name: "all", Default: true})
+	want(call("", "{}"), "https://all.example/cb", "default_endpoint", "all")
+	g.endpoint("shop", job.Endpoint{Name: "scans", Default: true, Operations: []string{"scan"}})
+	want(call("", "{}"), "https://scans.example/cb", "operation_endpoint", "scans")
+	want(call("?callback=named", "{}"), "https://named.example/cb", "endpoint", "named")
+	want(call("", "{}", "X-Callback", "named"), "https://named.example/cb", "endpoint", "named")
+	want(call("?callback=named", `{"to":"https://body.example"}`), "https://body.example", "request", "")
+	want(call("?callback=named", `{"to":null}`), "https://named.example/cb", "endpoint", "named")
+	want(call("", `{"to":"https://body.example"}`, "X-Callback-Url", "https://header.example"), "https://header.example", "request", "")
+	// Where the URL stands before the body, nobody looks into the body.
+	want(call("?callbackURL=https://query.example", `{"to":`), "https://query.example", "request", "")
+}
+
+func TestUnusableCallbackIsRefusedAndNoOtherIsTaken(t *testing.T) {
+	t.Parallel()
+	g := setup(t, func(o *Options) {
+		o.Operations[1].Callback = job.Contract{URL: []string{"{$request.body#/to}"}, Required: true}
+		o.CheckURL = func(url string) error {
+			if strings.Contains(url, "127.0.0.1") {
+				return forbiddenURL{}
+			}
+			return g0.options().CheckURL(url)
+		}
+	})
+	key, bare := g.app("shop"), g.app("bare")
+	g.endpoint("shop", job.Endpoint{Name: "all", Default: true})
+	g.endpoint("bare", job.Endpoint{Name: "foreign"})
+	for _, test := range []struct {
+		key, path, document, code string
+	}{
+		{key, "/scan?callbackURL=nonsense", "{}", "callback_url_invalid"},
+		{key, "/scan?callbackURL=", "{}", "callback_url_invalid"},
+		{key, "/scan?callbackURL", "{}", "callback_url_invalid"},
+		{key, "/scan?callbackURL=https://127.0.0.1/", "{}", "callback_url_forbidden"},
+		{key, "/scan?callback=nosuch", "{}", "callback_unknown_endpoint"},
+		{key, "/scan?callback=foreign", "{}", "callback_unknown_endpoint"},
+		{key, "/scan?callback=", "{}", "callback_unknown_endpoint"},
+		{key, "/scan?callback=x'%20OR%20'1'='1", "{}", "callback_unknown_endpoint"},
+		{key, "/reports/x", `{"to":"nonsense"}`, "callback_url_invalid"},
+		{key, "/reports/x", `{"to":""}`, "callback_url_invalid"},
+		{key, "/reports/x", `{"to":1}`, "callback_url_invalid"},
+		{key, "/reports/x", `{"to":[]}`, "callback_url_invalid"},
+		{key, "/reports/x", `{"to":"https://a.example"`, "body_malformed"},
+		{bare, "/reports/x", "{}", "callback_required"},
+		{bare, "/reports/x", "", "callback_required"},
+	} {
+		g.call("POST", test.path, test.key, test.document).want(t, http.StatusBadRequest, test.code)
+	}
+	if n := g.jobs(); n != 0 {
+		t.Errorf("%d jobs", n)
+	}
+	a := g.call("POST", "/scan", bare, "{}")
+	if g.stored(a).Target != nil || strings.Contains(a.body, `"callback"`) {
+		t.Errorf("without any source a job can only be polled: %s", a.body)
+	}
+}
+
+var g0 = &gateway{}
+
+type forbiddenURL struct{}
+
+func (forbiddenURL) Error() string   { return "the address is not public" }
+func (forbiddenURL) Forbidden() bool { return true }
+
+// deafStore can do nothing but accept.
+type deafStore struct{ job.Store }
+
+var errAsked = errors.New("the store was asked")
+
+func (deafStore) Endpoint(context.Context, string, string) (job.Endpoint, error) {
+	return job.Endpoint{}, errAsked
+}
+
+func (deafStore) ListEndpoints(context.Context, string) ([]job.Endpoint, error) { return nil, errAsked }
+
+func (deafStore) Job(context.Context, string, job.ID) (*job.Job, error) { return nil, errAsked }
+
+func TestCallWithItsOwnURLAsksTheStoreNothing(t *testing.T) {
+	t.Parallel()
+	g := setup(t, func(o *Options) { o.Store = deafStore{o.Store} })
+	key := g.app("shop")
+	g.call("POST", "/scan?callbackURL=https://a.example", key, "{}").want(t, http.StatusAccepted, "")
+	g.call("POST", "/scan", key, "{}").want(t, http.StatusInternalServerError, "internal")
+}
