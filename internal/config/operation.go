@@ -164,7 +164,7 @@ func (d *decoder) backend(key string, o *operation) ringback.Backend {
 	at, isConfig := errors.AsType[*backend.ConfigError](err)
 	switch {
 	case isConfig:
-		d.problem(key+"."+at.Field, wrong("docs/configuration.md tells what belongs there", "%s", at.Message))
+		d.problem(key+"."+at.Field, wrong("docs/backends.md tells what belongs there", "%s", at.Message))
 	case err != nil && !errors.Is(err, errReported):
 		d.problem(key+"."+kind, err)
 	}

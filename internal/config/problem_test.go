@@ -49,15 +49,15 @@ var wrongFiles = []struct{ name, text, want string }{
 	{"what a variable holds stays secret", "listen: ${SECRET}", `1:9: listen: "${SECRET}" is not an address to listen on | write host:port, such as 127.0.0.1:8080, or :8080 for every address`},
 
 	{"what a variable holds stays secret in a backend", op(`{command: {argv: ["${SECRET}"]}}`, ""),
-		`6:25: operations.scan.backend.command.argv: "${SECRET}" is no program that can be run | docs/configuration.md tells what belongs there`},
+		`6:25: operations.scan.backend.command.argv: "${SECRET}" is no program that can be run | docs/backends.md tells what belongs there`},
 
 	{"name", "operations: {Scan: {}}", "1:14: operations.Scan: the name must be small letters, digits and _, beginning with a letter | such as scan, or scan_2"},
 	{"name of an upstream's calls", "upstream: http://h\noperations: {upstream: {}}", "2:14: operations.upstream: the calls of the upstream have this name | give the operation another name"},
 	{"empty operation", "operations:\n  scan:", `2:3: operations.scan.backend: must name exactly one of: clamd, command, http, relay | write one of them, such as backend: {relay: {}}
 2:3: operations.scan.route: is missing | write a method and a path, such as POST /scan`},
 	{"two backends", op("{relay: {}, clamd: {address: 'unix:/x'}}", ""), "6:5: operations.scan.backend: must name exactly one of: clamd, command, http, relay | write one of them, such as backend: {relay: {}}"},
-	{"backend's field", op("{http: {url: 'ftp://x'}}", ""), "6:27: operations.scan.backend.http.url: must begin with http:// or https:// | docs/configuration.md tells what belongs there"},
-	{"backend's missing field", op("{command: {}}", ""), "6:15: operations.scan.backend.command.argv: must name a program | docs/configuration.md tells what belongs there"},
+	{"backend's field", op("{http: {url: 'ftp://x'}}", ""), "6:27: operations.scan.backend.http.url: must begin with http:// or https:// | docs/backends.md tells what belongs there"},
+	{"backend's missing field", op("{command: {}}", ""), "6:15: operations.scan.backend.command.argv: must name a program | docs/backends.md tells what belongs there"},
 	{"arguments in one text", op("{command: {argv: cat -}}", ""), "6:25: operations.scan.backend.command.argv: must be a list, but is a single value | write [a, b], or a line that begins with - for each"},
 	{"parameter that the route lacks", op("{http: {url: 'http://h/{kind}'}}", ""), "6:5: operations.scan.backend: needs the parameter {kind}, which the route does not have | write {kind} in the route, too"},
 	{"size", op("{relay: {}}", "max_body: 1 potato"), `7:15: operations.scan.max_body: "1 potato" is not a size | write a whole number and a unit, such as 64KiB, 100MiB or 2GiB`},
