@@ -13,7 +13,7 @@ import (
 const (
 	exitOK          = 0
 	exitFailure     = 1   // everything without a code of its own
-	exitUsage       = 2   // the command line is wrong: nothing was done
+	exitUsage       = 2   // the command line or the configuration is wrong: nothing was done
 	exitNotFound    = 3   // there is no such thing, or it is another app's
 	exitRefused     = 4   // the gateway refused the request: a repeat will not help
 	exitNoResult    = 5   // the job has ended without a result
