@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -243,6 +244,11 @@ func (g *Gateway) drain() {
 	g.executor.Close(ctx)
 	g.sender.Close(ctx)
 	g.client.Close()
+	for _, op := range g.opt.Operations {
+		if c, ok := op.Backend.(io.Closer); ok {
+			c.Close()
+		}
+	}
 }
 
 const (

@@ -178,6 +178,7 @@ func (t Trace) Child() Trace {
 	}
 	var parent [8]byte
 	rand.Read(parent[:])
+	parent[0] |= 1 // an id of zeros is not valid
 	// Of the flags only sampled and random are known, unknown ones are sent as 0.
 	return Trace{Parent: fmt.Sprintf("00-%s-%x-%02x", t.Parent[3:35], parent, flags[0]&3), State: t.State}
 }

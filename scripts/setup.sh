@@ -9,7 +9,6 @@
 #                  and no service is left running.
 #   chromium       a browser, for the tests of the demo page
 #   node           Node.js with npm, for the tests with the JavaScript library
-#                  (checked only)
 #   golangci-lint  the linter, built into .tools/bin
 #
 # Go itself has to be there. System packages are installed with apt as root or through a sudo that asks no
@@ -118,8 +117,7 @@ for need in "$@"; do
 	clamd) has_clamd || packages+=(clamav-daemon) ;;
 	chromium) has_chromium || packages+=(chromium) ;;
 	node)
-		{ has node && has npm; } || fail "setup: Node.js and npm are missing. Run this, and then the same command again:" \
-			"  $(install_command nodejs npm)"
+		{ has node && has npm; } || packages+=(nodejs npm)
 		;;
 	golangci-lint)
 		mkdir -p .tools/bin

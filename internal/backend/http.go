@@ -2,8 +2,6 @@ package backend
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -190,10 +188,10 @@ func (h *HTTP) requestHeader(run *Run) http.Header {
 	header.Set("Accept-Encoding", "identity")
 	header.Set("Idempotency-Key", run.Job.ID.Job())
 	header.Set("Ringback-Job-Id", run.Job.ID.Job())
-	if parent := childOf(from.Trace.Parent); parent != "" {
-		header.Set("Traceparent", parent)
-		if from.Trace.State != "" {
-			header.Set("Tracestate", from.Trace.State)
+	if trace := from.Trace.Child(); trace.Parent != "" {
+		header.Set("Traceparent", trace.Parent)
+		if trace.State != "" {
+			header.Set("Tracestate", trace.State)
 		}
 	}
 	for name, values := range h.header {
@@ -203,23 +201,6 @@ func (h *HTTP) requestHeader(run *Run) http.Header {
 		header["User-Agent"] = []string{""} // the transport would name itself
 	}
 	return header
-}
-
-// childOf makes a traceparent in the trace of the given one (W3C Trace Context
-// §3.2): same trace id, new parent id, and of the flags sampled and random. It
-// returns "" for one that is too short.
-func childOf(traceparent string) string {
-	if len(traceparent) < len("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01") {
-		return ""
-	}
-	var parent [8]byte
-	rand.Read(parent[:])
-	parent[0] |= 1 // an id of zeros is not valid
-	flags, err := hex.DecodeString(traceparent[53:55])
-	if err != nil {
-		return ""
-	}
-	return fmt.Sprintf("00-%s-%x-%02x", traceparent[3:35], parent, flags[0]&3)
 }
 
 // statusFailure is an answer other than 2xx.

@@ -381,15 +381,6 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-func TestChildOfNothingIsNothing(t *testing.T) {
-	t.Parallel()
-	for _, parent := range []string{"", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-xx"} {
-		if got := childOf(parent); got != "" {
-			t.Errorf("%q: %q", parent, got)
-		}
-	}
-}
-
 func TestCanceledRunHangsUpWhileItUploads(t *testing.T) {
 	t.Parallel()
 	begun, ended := make(chan struct{}), make(chan struct{})

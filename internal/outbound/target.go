@@ -67,6 +67,9 @@ type URLError struct {
 
 func (e *URLError) Error() string { return e.Message }
 
+// Forbidden tells a URL that the policy refuses from one that is malformed.
+func (e *URLError) Forbidden() bool { return e.Code == CodeForbidden }
+
 func invalid(rule, message string) *URLError {
 	return &URLError{Code: CodeInvalid, Rule: rule, Message: message}
 }
