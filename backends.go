@@ -2,20 +2,26 @@ package ringback
 
 import "github.com/ringback/ringback/internal/backend"
 
-// The configurations of the kinds of backend; docs/backends.md explains them.
-type (
-	HTTPConfig    = backend.HTTPConfig
-	CommandConfig = backend.CommandConfig
-	ClamdConfig   = backend.ClamdConfig
-)
+// HTTPConfig configures an HTTP upstream; docs/backends.md explains it.
+type HTTPConfig = backend.HTTPConfig
 
-// Func is a Go function as a backend; Call, Result and Failure are what it deals in.
-type (
-	Func    = backend.Func
-	Call    = backend.Call
-	Result  = backend.Result
-	Failure = backend.Failure
-)
+// CommandConfig configures a command; docs/backends.md explains it.
+type CommandConfig = backend.CommandConfig
+
+// ClamdConfig configures a ClamAV daemon; docs/backends.md explains it.
+type ClamdConfig = backend.ClamdConfig
+
+// Func is a Go function as a backend.
+type Func = backend.Func
+
+// Call is what a Func gets of a job.
+type Call = backend.Call
+
+// Result is what a Func writes its result to.
+type Result = backend.Result
+
+// Failure is an error of a Func that the app may see.
+type Failure = backend.Failure
 
 // HTTP makes a backend of an HTTP upstream.
 func HTTP(c HTTPConfig) (Backend, error) { return backend.NewHTTP(c) }

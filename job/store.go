@@ -22,7 +22,7 @@ var (
 // Store keeps everything durable. A method that writes MUST return nil only
 // after the write is synced to disk (or committed by the database), and MUST
 // apply all of it or nothing. Methods are safe for concurrent use.
-type Store interface {
+type Store interface { //nolint:interfacebloat // it joins the roles below, and nothing but the wiring asks for all of them
 	Intake
 	Runs
 	Deliveries

@@ -86,6 +86,7 @@ func (l *log) run(ctx context.Context, it item) {
 }
 
 func setup(t *testing.T, change func(*Options[item])) (*Window[item], *disk, *log) {
+	t.Helper()
 	d := &disk{items: map[string][]item{}}
 	l := &log{running: map[string]int{}, most: map[string]int{}}
 	opt := Options[item]{MaxItems: 1000, MaxGroupItems: 100, MaxBytes: 1 << 20, Workers: 1000,
