@@ -15,6 +15,9 @@ import (
 // constructors of the commands, in the order in which help shows them. cobra adds
 // completion and help.
 var constructors = []func(*cli) *cobra.Command{
+	newServeCmd,
+	newDemoCmd,
+	newCheckCmd,
 	newCallCmd,
 	newListenCmd,
 	newJobCmd,
