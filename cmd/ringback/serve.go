@@ -129,6 +129,10 @@ func (c *cli) serve(ctx context.Context, s *config.Settings) error {
 	}
 	srv.Start()
 	log.Info("listening", about...)
+	quiet := context.AfterFunc(ctx, func() {
+		log.Info("stopping when what is under way is done; a second signal ends it at once", "within", srv.drain.String())
+	})
+	defer quiet()
 	err = srv.Run(ctx)
 	if err == nil {
 		log.Info("stopped")
