@@ -10,6 +10,7 @@ import (
 
 // parallel runs f on 64 goroutines, and reports how often a second.
 func parallel(b *testing.B, unit string, f func() error) {
+	b.Helper()
 	b.SetParallelism(64 / runtime.GOMAXPROCS(0))
 	b.ReportAllocs()
 	b.ResetTimer()

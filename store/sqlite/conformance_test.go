@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -15,8 +16,9 @@ import (
 
 func TestStoreKeepsItsContract(t *testing.T) {
 	t.Parallel()
-	storetest.Run(t, func(t testing.TB) storetest.Harness {
-		return &files{dir: t.TempDir()}
+	storetest.Run(t, func(tb testing.TB) storetest.Harness {
+		tb.Helper()
+		return &files{dir: tb.TempDir()}
 	})
 }
 
@@ -30,28 +32,30 @@ func (f *files) path(crashes int) string {
 	return filepath.Join(f.dir, strconv.Itoa(crashes)+".db")
 }
 
-func (f *files) Open(t testing.TB, now func() time.Time) job.Store {
-	s, err := Open(t.Context(), f.path(f.crashes), Options{Now: now})
+func (f *files) Open(tb testing.TB, now func() time.Time) job.Store {
+	tb.Helper()
+	s, err := Open(context.Background(), f.path(f.crashes), Options{Now: now})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s
 }
 
-func (f *files) Crash(t testing.TB, s job.Store) {
-	if err := copyFiles(t, s.(*Store), f.path(f.crashes), f.path(f.crashes+1)); err != nil {
-		t.Fatal(err)
+func (f *files) Crash(tb testing.TB, s job.Store) {
+	tb.Helper()
+	if err := copyFiles(s.(*Store), f.path(f.crashes), f.path(f.crashes+1)); err != nil {
+		tb.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	f.crashes++
 }
 
 // copyFiles copies the files of an open store as they are on disk, between two
 // commits: what kill -9 would leave at that moment.
-func copyFiles(t testing.TB, s *Store, from, to string) error {
-	return s.write(t.Context(), func(*conn) error {
+func copyFiles(s *Store, from, to string) error {
+	return s.write(context.Background(), func(*conn) error {
 		for _, suffix := range []string{"", "-wal"} {
 			content, err := os.ReadFile(from + suffix)
 			if errors.Is(err, fs.ErrNotExist) {

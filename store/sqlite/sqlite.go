@@ -254,10 +254,11 @@ func (c *conn) stmt(sql string) (*sqlite3.Stmt, error) {
 }
 
 func (c *conn) close() error {
+	var errs []error
 	for _, st := range c.stmts {
-		st.Close()
+		errs = append(errs, st.Close())
 	}
-	return c.Conn.Close()
+	return errors.Join(append(errs, c.Close())...)
 }
 
 // read lends a reading connection to f, in a transaction of its own so that all

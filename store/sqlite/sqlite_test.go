@@ -158,8 +158,7 @@ func TestFilesAreForTheirOwnerOnly(t *testing.T) {
 func TestOpenOfAFolderThatIsMissingFails(t *testing.T) {
 	t.Parallel()
 	if s, err := Open(t.Context(), filepath.Join(t.TempDir(), "missing", "a.db"), Options{}); err == nil {
-		s.Close()
-		t.Fatal("it opened")
+		t.Fatalf("it opened, and closes with %v", s.Close())
 	}
 }
 
@@ -171,8 +170,7 @@ func TestFileThatIsNoStoreIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s, err := Open(t.Context(), path, Options{}); err == nil {
-		s.Close()
-		t.Fatal("it opened")
+		t.Fatalf("it opened, and closes with %v", s.Close())
 	}
 	if got, err := os.ReadFile(path); err != nil || string(got) != string(text) {
 		t.Fatalf("the file was changed: %q, %v", got, err)
@@ -232,8 +230,8 @@ func TestCloseWaitsForReaders(t *testing.T) {
 		go func() { closed <- s.Close() }()
 		<-s.w.ended
 		select {
-		case <-closed:
-			return errors.New("closed under a reader")
+		case err := <-closed:
+			return fmt.Errorf("closed under a reader: %w", err)
 		default:
 		}
 		return c.bind("SELECT count(*) FROM jobs").each(func(*scanner) {})

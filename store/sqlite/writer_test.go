@@ -238,7 +238,7 @@ func TestStartIsWrittenWhenItHasLasted(t *testing.T) {
 		if state(first) != job.Accepted {
 			t.Fatal("the start was written at once")
 		}
-		time.Sleep(2)
+		time.Sleep(2 * time.Nanosecond)
 		synctest.Wait()
 		if state(first) != job.Running || state(second) != job.Accepted {
 			t.Fatalf("states are %v and %v", state(first), state(second))

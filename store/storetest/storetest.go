@@ -32,6 +32,7 @@ type test struct {
 
 // Run runs the suite; fresh makes a harness without data.
 func Run(t *testing.T, fresh func(testing.TB) Harness) {
+	t.Helper()
 	for _, topic := range []struct {
 		name  string
 		tests []test
@@ -79,6 +80,7 @@ type world struct {
 }
 
 func newWorld(t reporter, tb testing.TB, h Harness) *world {
+	tb.Helper()
 	w := &world{t: t, tb: tb, ctx: context.Background(), harness: h, heard: make(chan struct{}, 1),
 		clock: time.Date(2030, 1, 2, 3, 4, 5, 678_000_000, time.UTC)}
 	w.open()
