@@ -64,8 +64,7 @@ func Open(ctx context.Context, path string, opt Options) (_ *Store, err error) {
 	s := &Store{path: filepath.Clean(path), opt: opt, readers: make(chan *conn, readers), emit: func(job.Change) {}}
 	defer func() {
 		if err != nil {
-			s.release()
-			err = fmt.Errorf("open store %s: %w", path, err)
+			err = fmt.Errorf("open store %s: %w", path, errors.Join(err, s.release()))
 		}
 	}()
 	if s.lock, err = lockFile(path + ".lock"); err != nil {
