@@ -156,7 +156,7 @@ func (c *call) queryValue(name string) (value string, ok bool, p *Problem) {
 func (c *call) bodyValue(e *expression) (string, bool, *Problem) {
 	document := c.document
 	if e.answer {
-		document = c.acceptedBody(nil)
+		document = c.appendAccepted(nil, c.api.jobURL(c.job.ID))
 	} else if document == nil {
 		var p *Problem
 		if document, p = c.parseBody(); p != nil || document == nil {
@@ -222,7 +222,7 @@ func checkJSON(document []byte) error {
 	dec := jsontext.NewDecoder(bytes.NewReader(document))
 	err := dec.SkipValue()
 	if err == nil {
-		if _, err = dec.ReadToken(); err == io.EOF {
+		if _, err = dec.ReadToken(); errors.Is(err, io.EOF) {
 			return nil
 		}
 		return fmt.Errorf("something follows it, at octet %d", dec.InputOffset())

@@ -7,7 +7,6 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/ringback/ringback/client"
 	"github.com/ringback/ringback/job"
 )
 
@@ -86,8 +85,8 @@ var answerBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); retu
 
 // writeAccepted sends the 202.
 func (c *call) writeAccepted(w http.ResponseWriter) {
-	h := w.Header()
-	h["Location"] = []string{c.api.jobURL(c.job.ID)}
+	h, self := w.Header(), c.api.jobURL(c.job.ID)
+	h["Location"] = []string{self}
 	h["Retry-After"] = acceptedRetry
 	h["X-Content-Type-Options"] = noSniff
 	h["Cache-Control"] = noStore
@@ -98,21 +97,23 @@ func (c *call) writeAccepted(w http.ResponseWriter) {
 	h["Content-Type"] = jsonType
 	w.WriteHeader(http.StatusAccepted)
 	buf := answerBuffers.Get().(*[]byte)
-	*buf = c.acceptedBody((*buf)[:0])
+	*buf = c.appendAccepted((*buf)[:0], self)
 	_, _ = w.Write(*buf) // nobody is left to tell
 	answerBuffers.Put(buf)
 }
 
-// acceptedBody appends a client.AcceptedJob in JSON. It is written by hand since
-// every call pays for it.
-func (c *call) acceptedBody(b []byte) []byte {
+// createdLayout is how client.Time writes a moment.
+const createdLayout = "2006-01-02T15:04:05.000Z"
+
+// appendAccepted appends a client.AcceptedJob in JSON. It is written by hand since
+// every call pays for it. self is the job's URL.
+func (c *call) appendAccepted(b []byte, self string) []byte {
 	b = append(b, `{"id":"`...)
 	b = c.job.ID.AppendJob(b)
 	b = append(b, `","operation":"`...)
 	b = append(b, c.op.Name...)
 	b = append(b, `","status":"accepted","created_at":"`...)
-	b = append(b, client.At(c.job.CreatedAt).String()...)
-	self := c.api.jobURL(c.job.ID)
+	b = c.job.CreatedAt.UTC().AppendFormat(b, createdLayout)
 	b = append(b, `","links":{"self":`...)
 	b = appendQuoted(b, self, "")
 	b = append(b, `,"result":`...)

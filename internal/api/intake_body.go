@@ -19,7 +19,7 @@ const progressBytes = 4 << 10
 // upload is the body of a request, which ends when it makes too little progress.
 type upload struct {
 	body    io.Reader
-	control *http.ResponseController
+	control http.ResponseController
 	idle    time.Duration
 	owed    int // bytes until the deadline moves on
 }
@@ -58,7 +58,7 @@ func (c *call) readBody(w http.ResponseWriter) (fingerprint [32]byte, p *Problem
 }
 
 func (c *call) storeBody(w http.ResponseWriter, digest hash.Hash) *Problem {
-	up := &upload{body: c.r.Body, control: http.NewResponseController(w), idle: c.api.opt.BodyIdleTimeout}
+	up := &upload{body: c.r.Body, control: *http.NewResponseController(w), idle: c.api.opt.BodyIdleTimeout}
 	from := io.Reader(up)
 	if digest != nil {
 		from = io.TeeReader(up, digest)

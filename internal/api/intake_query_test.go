@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -88,7 +89,7 @@ func TestOnlyWellFormedValuesAreDecoded(t *testing.T) {
 	for raw, want := range map[string]error{
 		"%zz": errEscape, "%": errEscape, "%4": errEscape, "%ff%fe": errNotUTF8, "%c0%80": errNotUTF8, "\xff": errNotEncoded, "a b": errNotEncoded, "é": errNotEncoded,
 	} {
-		if got, err := decodeQuery(raw); err != want {
+		if got, err := decodeQuery(raw); !errors.Is(err, want) {
 			t.Errorf("%q is %q, %v; want %v", raw, got, err, want)
 		}
 	}

@@ -518,9 +518,18 @@ func TestPreferWaitAnswersWithTheResult(t *testing.T) {
 	store := &hookedStore{}
 	g := setup(t, func(o *Options) { store.Store, o.Store = o.Store, store })
 	key := g.app("shop")
-	store.accepted = func(in job.Acceptance) {
-		go g.finish(in.Job, job.Succeeded, &job.Result{Status: 201, ContentType: "text/plain", Body: body.Inline([]byte("clean"))}, nil)
+	var finishing sync.WaitGroup
+	defer finishing.Wait()
+	end := func(end job.State, result *job.Result, failure *job.Error) func(job.Acceptance) {
+		return func(in job.Acceptance) {
+			finishing.Go(func() {
+				if err := g.store.FinishRun(context.Background(), job.Finish{Job: in.Job, State: end, At: time.Now(), Result: result, Error: failure}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
 	}
+	store.accepted = end(job.Succeeded, &job.Result{Status: 201, ContentType: "text/plain", Body: body.Inline([]byte("clean"))}, nil)
 	a := g.call("POST", "/scan", key, "{}", "Prefer", "respond-async, wait=10")
 	if a.status != 201 || a.body != "clean" || a.header.Get("Content-Type") != "text/plain" {
 		t.Errorf("%d %q", a.status, a.body)
@@ -531,9 +540,7 @@ func TestPreferWaitAnswersWithTheResult(t *testing.T) {
 	if _, ok := job.ParseJob(a.header.Get("Ringback-Job-Id")); !ok {
 		t.Errorf("Ringback-Job-Id: %q", a.header.Get("Ringback-Job-Id"))
 	}
-	store.accepted = func(in job.Acceptance) {
-		go g.finish(in.Job, job.Failed, nil, &job.Error{Code: job.CodeBackendError, Message: "no"})
-	}
+	store.accepted = end(job.Failed, nil, &job.Error{Code: job.CodeBackendError, Message: "no"})
 	g.call("POST", "/scan", key, "{}", "Prefer", "wait=10").want(t, http.StatusConflict, "no_result")
 }
 

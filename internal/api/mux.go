@@ -52,14 +52,18 @@ func (a *API) operations() (http.Handler, error) {
 			return
 		}
 		answerAtOnce(w, r)
-		if pattern != "" {
-			// The mux would redirect to a tidier path, which was not asked for.
+		if pattern != "" || hasNoPath(r) {
+			// With a pattern the mux would redirect to a tidier path, which was not asked for.
 			kindNotFound.problem("").write(w)
 			return
 		}
 		missing.ServeHTTP(w, r)
 	}), nil
 }
+
+// hasNoPath tells the target of a request to a proxy, and the asterisk, with which
+// HTTP/2 begins.
+func hasNoPath(r *http.Request) bool { return r.Method == http.MethodConnect || r.URL.Path == "*" }
 
 // newOperation reads what the operation says about its callbacks.
 func (a *API) newOperation(o job.Operation) (*operation, error) {

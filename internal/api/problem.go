@@ -172,5 +172,5 @@ func (p *Problem) write(w http.ResponseWriter) {
 		h[name] = values
 	}
 	w.WriteHeader(p.Status)
-	json.NewEncoder(w).Encode(p)
+	_ = json.NewEncoder(w).Encode(p) // nobody is left to tell
 }

@@ -27,9 +27,9 @@ func (a *API) upstream(mux *http.ServeMux) (http.Handler, error) {
 		switch {
 		case routed:
 			mux.ServeHTTP(w, r)
-		case r.Method == http.MethodConnect:
+		case hasNoPath(r):
 			answerAtOnce(w, r)
-			kindMethod.problem("the gateway is no proxy").write(w)
+			kindNotFound.problem("").write(w)
 		case asksForCallback(r):
 			op.ServeHTTP(w, r)
 		default:
@@ -107,7 +107,7 @@ type passedBody struct {
 // Read implements io.Reader.
 func (b *passedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err == io.EOF { //nolint:errorlint // a wrapped EOF is no end of a body
+	if err == io.EOF {
 		b.ended.Store(true)
 	}
 	return n, err

@@ -59,7 +59,7 @@ var behaviours = map[string]http.HandlerFunc{
 	"/empty":       func(http.ResponseWriter, *http.Request) {},
 	"/no-content":  func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) },
 	"/not-changed": func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Etag", `"x"`); w.WriteHeader(304) },
-	"/teapot":      func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "short and stout", 418) },
+	"/teapot":      func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "short and stout", http.StatusTeapot) },
 	"/odd-status":  func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(299); io.WriteString(w, "odd") },
 	"/moved": func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "http://"+r.Host+"/next?a=%zz", http.StatusFound)
@@ -332,7 +332,7 @@ func TestGatewaysKeyIsNotPassedOn(t *testing.T) {
 	if a := g.call("GET", "/x", "", "", "Ringback-Key", key); a.status != 200 || strings.Contains(a.body, key) {
 		t.Errorf("%d %s", a.status, a.body)
 	}
-	g.call("CONNECT", "/x", "", "").want(t, http.StatusMethodNotAllowed, "method_not_allowed")
+	g.call("CONNECT", "/x", "", "").want(t, http.StatusNotFound, "not_found")
 }
 
 func TestCallThatAsksForItBecomesAJobOfTheUpstream(t *testing.T) {
