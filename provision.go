@@ -3,8 +3,6 @@ package ringback
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"time"
@@ -12,7 +10,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/ringback/ringback/internal/api"
 	"github.com/ringback/ringback/job"
-	"github.com/ringback/ringback/sign"
 )
 
 // ErrSealKey is returned by New for a seal key other than the store's own.
@@ -42,6 +39,9 @@ func (g *Gateway) provision(ctx context.Context) error {
 	if err := g.checkSeal(ctx); err != nil {
 		return err
 	}
+	if err := g.claimBodies(ctx); err != nil {
+		return err
+	}
 	if g.opt.Dev {
 		return g.provisionDev(ctx)
 	}
@@ -51,13 +51,27 @@ func (g *Gateway) provision(ctx context.Context) error {
 		if err == nil || !errors.Is(err, job.ErrNotFound) {
 			return err
 		}
-		random := make([]byte, 32)
-		rand.Read(random)
-		key = "rb_admin_" + base64.RawURLEncoding.EncodeToString(random)
+		key = api.NewKey()
 		g.newAdminKey = key
 	}
-	hash := sha256.Sum256([]byte(key))
+	hash := api.HashKey(key)
 	return g.store.SetSetting(ctx, api.AdminKeySetting, hash[:])
+}
+
+const storeIDSetting = "store_id"
+
+// claimBodies makes sure that the body folder is this store's: the sweep at the
+// start would take another store's files for leftovers.
+func (g *Gateway) claimBodies(ctx context.Context) error {
+	id, err := g.store.Setting(ctx, storeIDSetting)
+	if errors.Is(err, job.ErrNotFound) {
+		id = []byte(rand.Text())
+		err = g.store.SetSetting(ctx, storeIDSetting, id)
+	}
+	if err != nil {
+		return fmt.Errorf("claim bodies: %w", err)
+	}
+	return g.bodies.Claim(string(id))
 }
 
 // NewAdminKey is the admin key that this start made, since there was none: only
@@ -69,14 +83,9 @@ func (g *Gateway) provisionDev(ctx context.Context) error {
 	if !errors.Is(err, job.ErrNotFound) {
 		return err
 	}
-	now := g.opt.Now()
-	secret := g.seal.Seal([]byte(sign.NewSecret().Reveal()), "secret")
-	// The key's hash is of nothing: with Dev no key is asked for, and without it
-	// this one opens nothing.
-	var hash [32]byte
-	rand.Read(hash[:])
-	return g.store.CreateApp(ctx, job.App{Name: api.DevApp, CreatedAt: now, Secrets: job.Secrets{Current: secret}},
-		job.Key{Hash: hash, App: api.DevApp, CreatedAt: now})
+	// Its key is dropped: with Dev none is asked for, and without it nobody has it.
+	_, _, err = api.CreateApp(ctx, g.store, g.seal, api.DevApp, g.opt.Now())
+	return err
 }
 
 // DevSecret is the signing secret of the app "dev", for those who verify its

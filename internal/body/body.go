@@ -39,6 +39,9 @@ type Storage interface {
 	Open(ref string) (io.ReadCloser, error)
 	// Delete removes a body; one that is not there is no error.
 	Delete(ref string) error
+	// Claim makes the storage one store's; that of another one is ErrForeign. It
+	// MUST come before Sweep.
+	Claim(owner string) error
 	// Sweep deletes what was written before the storage was opened and what known
 	// does not know: the leftovers of a crash. It leaves alone what is no body. It
 	// returns how many it deleted.

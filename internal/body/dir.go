@@ -48,6 +48,37 @@ func OpenDir(path string) (*Dir, error) {
 	return d, nil
 }
 
+// ErrForeign is returned for a folder that belongs to another store. Its files
+// would look like leftovers, and be swept.
+var ErrForeign = errors.New("the body folder belongs to another store")
+
+const ownerFile = "owner"
+
+// Claim makes the folder the owner's, or finds that it is already. Bodies may be
+// swept only in a folder that was claimed.
+func (d *Dir) Claim(owner string) error {
+	path := filepath.Join(d.root, ownerFile)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("claim body folder: %w", err)
+	}
+	defer f.Close()
+	is, err := io.ReadAll(io.LimitReader(f, 1024))
+	switch {
+	case err != nil:
+		return fmt.Errorf("claim body folder: %w", err)
+	case string(is) == owner:
+		return nil
+	case !strings.HasPrefix(owner, string(is)): // else empty, or cut short by a crash
+		return fmt.Errorf("%w: %s", ErrForeign, path)
+	}
+	_, err = f.WriteAt([]byte(owner), 0)
+	if err = errors.Join(err, f.Sync(), syncDir(d.root)); err != nil {
+		return fmt.Errorf("claim body folder: %w", err)
+	}
+	return nil
+}
+
 func randomHex(n int) string {
 	b := make([]byte, n)
 	rand.Read(b)

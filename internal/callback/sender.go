@@ -182,10 +182,11 @@ func (s *Sender) Disown(j *job.Job, owed []job.OwedCallback) {
 }
 
 // deliver makes one attempt at a callback and stores what follows from it.
-func (s *Sender) deliver(ctx context.Context, d job.Delivery) {
+func (s *Sender) deliver(ctx context.Context, d job.Delivery, free func()) {
 	now := s.opt.Now()
 	attempt := &job.Attempt{N: d.Callback.Attempts + 1, StartedAt: now}
 	verdict, err := s.try(ctx, d, attempt)
+	free()
 	if err != nil {
 		s.settle(ctx, job.Settlement{Callback: d.Callback, State: job.Pending, DueAt: s.opt.Now().Add(time.Second), At: s.opt.Now()})
 		s.opt.Log.Error("callback put back", "callback", d.Callback.ID.Callback(), "error", err)

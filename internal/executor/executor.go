@@ -177,7 +177,7 @@ func (e *Executor) letGo(id job.ID) {
 }
 
 // run makes one attempt at a job and stores how it ended.
-func (e *Executor) run(ctx context.Context, j *job.Job) {
+func (e *Executor) run(ctx context.Context, j *job.Job, free func()) {
 	runCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if !e.runs(j.ID, cancel) {
@@ -192,7 +192,10 @@ func (e *Executor) run(ctx context.Context, j *job.Job) {
 		return
 	}
 	n := j.Runs + 1
-	if err := e.start(ctx, op, j, n, now); err != nil {
+	if err := e.start(ctx, op, j, n, now); errors.Is(err, job.ErrTerminal) {
+		e.letGo(j.ID) // canceled in the meantime
+		return
+	} else if err != nil {
 		e.opt.Log.Error("start run", "job", j.ID.Job(), "error", err)
 		e.letGo(j.ID)
 		e.handBack(ctx, j, e.opt.Now().Add(time.Second))
@@ -208,6 +211,7 @@ func (e *Executor) run(ctx context.Context, j *job.Job) {
 	cutOff := context.Cause(runCtx)
 	// Before the end is stored: from then on the job may be claimed again.
 	e.letGo(j.ID)
+	free()
 	e.conclude(ctx, op, j, outcome{n: n, started: now, result: result, err: err, cutOff: cutOff})
 }
 

@@ -28,8 +28,10 @@ type Options[T any] struct {
 	Load func(ctx context.Context, group string, limit int) (items []T, next time.Time, err error)
 	// Size is how many bytes an item holds.
 	Size func(T) int64
-	// Run does the work of an item. Its context is done when the window closes.
-	Run func(ctx context.Context, item T)
+	// Run does the work of an item. Its context is done when the window closes. By
+	// free it may give its turn to another item before it returns, and so wait for
+	// a commit without holding anybody up; the item's place it keeps until the end.
+	Run func(ctx context.Context, item T, free func())
 	// Failed hears of errors of Load, which is then repeated.
 	Failed func(group string, err error)
 	Now    func() time.Time
@@ -204,7 +206,7 @@ func (w *Window[T]) makeReady(g *group[T]) {
 
 // dispatch starts workers while there is work that may run.
 func (w *Window[T]) dispatch() {
-	for w.running < w.opt.Workers {
+	for {
 		g, item, ok := w.take()
 		if !ok {
 			return
@@ -216,7 +218,7 @@ func (w *Window[T]) dispatch() {
 
 // take picks the next item, the groups in turn.
 func (w *Window[T]) take() (g *group[T], item T, ok bool) {
-	if len(w.ready) == 0 || w.closed {
+	if len(w.ready) == 0 || w.running >= w.opt.Workers || w.closed {
 		return nil, item, false
 	}
 	g = w.ready[0]
@@ -241,15 +243,29 @@ func (w *Window[T]) worker(g *group[T], item T) {
 	defer w.work.Done()
 	for ok := true; ok; {
 		size := w.opt.Size(item)
-		w.opt.Run(w.ctx, item)
+		freed := false
+		w.opt.Run(w.ctx, item, func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			freed = true
+			w.free(g)
+			w.dispatch()
+		})
 		w.mu.Lock()
-		g.running--
-		w.running--
-		w.makeReady(g)
+		if !freed {
+			w.free(g)
+		}
 		w.vacate(g, size)
 		g, item, ok = w.take()
 		w.mu.Unlock()
 	}
+}
+
+// free gives the turn of an item of g to another one.
+func (w *Window[T]) free(g *group[T]) {
+	g.running--
+	w.running--
+	w.makeReady(g)
 }
 
 func (w *Window[T]) signal() {

@@ -68,7 +68,7 @@ type log struct {
 	gate    chan struct{} // nil: nothing is held up
 }
 
-func (l *log) run(ctx context.Context, it item) {
+func (l *log) run(ctx context.Context, it item, _ func()) {
 	l.mu.Lock()
 	l.running[it.group]++
 	l.most[it.group] = max(l.most[it.group], l.running[it.group])
@@ -251,6 +251,36 @@ func TestReservationsAreBoundedByCountAndBytes(t *testing.T) {
 	})
 }
 
+func TestWhatIsFreedHoldsNobodyUpAndStaysBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		commit := make(chan struct{})
+		var mu sync.Mutex
+		began := 0
+		w, d, _ := setup(t, func(o *Options[item]) {
+			o.Workers, o.MaxItems, o.MaxGroupItems = 1, 10, 10
+			o.Run = func(_ context.Context, _ item, free func()) {
+				mu.Lock()
+				began++
+				mu.Unlock()
+				free()
+				<-commit
+			}
+		})
+		for n := range 30 {
+			d.store(w, item{group: "g", n: n, at: time.Now()})
+		}
+		synctest.Wait()
+		if items, running, _ := w.Counts(); began != 10 || items != 10 || running != 0 {
+			t.Errorf("%d began, %d items, %d running", began, items, running)
+		}
+		close(commit)
+		synctest.Wait()
+		if items, running, _ := w.Counts(); began != 30 || items != 0 || running != 0 {
+			t.Errorf("in the end %d began, %d items, %d running", began, items, running)
+		}
+	})
+}
+
 func TestAFailedLoadIsRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var heard []error
@@ -311,7 +341,7 @@ func TestManyGroupsLeaveNothingBehind(t *testing.T) {
 func BenchmarkReserveStart(b *testing.B) {
 	done := make(chan struct{}, 1024)
 	w := New(Options[item]{MaxItems: 1 << 20, MaxGroupItems: 1 << 20, MaxBytes: 1 << 30, Workers: 64, Limit: func(string) int { return 64 },
-		Load: (&disk{}).load, Size: func(item) int64 { return 1 }, Run: func(context.Context, item) { done <- struct{}{} }, Now: time.Now})
+		Load: (&disk{}).load, Size: func(item) int64 { return 1 }, Run: func(context.Context, item, func()) { done <- struct{}{} }, Now: time.Now})
 	w.Open()
 	defer w.Close(context.Background())
 	b.ReportAllocs()
