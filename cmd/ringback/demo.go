@@ -30,7 +30,7 @@ const (
 	demoShopPort     = 8081
 	demoMaxBodyBytes = 8_000_000 // the page names it
 	demoStartTimeout = 30 * time.Second
-	demoStopTimeout  = 3 * time.Second
+	demoStopTimeout  = time.Second // nobody waits for its jobs
 )
 
 // demoScanTime is what a scan takes at least. One of our few signatures takes some
@@ -178,7 +178,8 @@ func (d *demoRun) startGateway(ctx context.Context, o demoOptions, shop string) 
 	}
 	settings := &config.Settings{Listen: o.gateway.String(), Store: filepath.Join(d.dir, "ringback.db"), Options: ringback.Options{
 		BodyDir: filepath.Join(d.dir, "bodies"), AdminKey: rand.Text(),
-		Outbound: ringback.Outbound{HTTP: true, Allow: []string{shop}},
+		Outbound:     ringback.Outbound{HTTP: true, Allow: []string{shop}},
+		DrainTimeout: demoStopTimeout,
 		Operations: []ringback.Operation{{Backend: slowScanner{scan, o.pause}, Operation: job.Operation{
 			Name: "scan", Route: "POST /scan", MaxBodyBytes: demoMaxBodyBytes,
 			Retry:    job.Retry{Attempts: 4, Backoff: time.Second},
@@ -190,8 +191,11 @@ func (d *demoRun) startGateway(ctx context.Context, o demoOptions, shop string) 
 		settings.Listen = other.String()
 		d.gateway, err = startServer(ctx, settings, o.log)
 	}
-	if err != nil {
+	if errors.Is(err, syscall.EADDRINUSE) {
 		return "", &failure{code: exitFailure, err: err, hint: "--port takes another port"}
+	}
+	if err != nil {
+		return "", err
 	}
 	admin, err := client.New(d.gateway.URL(), settings.Options.AdminKey, client.Options{})
 	if err != nil {

@@ -120,7 +120,7 @@ func browse(t *testing.T, url string, javaScript bool) context.Context {
 	if _, err := chromedp.Call(ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: !javaScript}); err != nil {
 		t.Fatal(err)
 	}
-	do(t, ctx, chromedp.EmulateViewport(360, 740), chromedp.Navigate(url))
+	do(ctx, t, chromedp.EmulateViewport(360, 740), chromedp.Navigate(url))
 	return ctx
 }
 
@@ -136,7 +136,7 @@ func chromium(t *testing.T) string {
 	return ""
 }
 
-func do(t *testing.T, ctx context.Context, steps ...chromedp.Action[chromedp.Void]) {
+func do(ctx context.Context, t *testing.T, steps ...chromedp.Action[chromedp.Void]) {
 	t.Helper()
 	if err := chromedp.Do(ctx, steps...); err != nil {
 		page, _ := chromedp.Run(context.WithoutCancel(ctx), chromedp.Evaluate[string]("document.body.innerText"))
@@ -152,7 +152,7 @@ func click(selector string) chromedp.Action[chromedp.Void] {
 	return chromedp.Click(chromedp.CSS(selector))
 }
 
-func evaluate[T any](t *testing.T, ctx context.Context, script string) T {
+func evaluate[T any](ctx context.Context, t *testing.T, script string) T {
 	t.Helper()
 	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](script))
 	if err != nil {
@@ -162,9 +162,9 @@ func evaluate[T any](t *testing.T, ctx context.Context, script string) T {
 }
 
 // wantWire compares the first lines of the messages on the page with patterns.
-func wantWire(t *testing.T, ctx context.Context, patterns ...string) {
+func wantWire(ctx context.Context, t *testing.T, patterns ...string) {
 	t.Helper()
-	lines := evaluate[[]string](t, ctx, `[...document.querySelectorAll("#wire .start")].map((line) => line.textContent)`)
+	lines := evaluate[[]string](ctx, t, `[...document.querySelectorAll("#wire .start")].map((line) => line.textContent)`)
 	text := strings.Join(lines, "\n")
 	if !regexp.MustCompile("^" + strings.Join(patterns, "\n") + "$").MatchString(text) {
 		t.Errorf("on the wire:\n%s\nwant:\n%s", text, strings.Join(patterns, "\n"))
@@ -184,34 +184,34 @@ func TestDemoPageShowsProcessingAndThenTheVerdicts(t *testing.T) {
 	d, scan := testDemo(t)
 	ctx := browse(t, d.shopURL, true)
 	// Not by way of a file, which this machine's own scanner could object to.
-	evaluate[bool](t, ctx, fmt.Sprintf(`{
+	evaluate[bool](ctx, t, fmt.Sprintf(`{
 		const data = new DataTransfer();
 		data.items.add(new File([%q], "letter.txt"));
 		document.querySelector(".drop").dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }))
 	}`, clamd.EICAR()))
-	do(t, ctx, shows("#document-1.processing"), shows("#wire .wait"))
-	wantWire(t, ctx, letterLine, receiptLine)
+	do(ctx, t, shows("#document-1.processing"), shows("#wire .wait"))
+	wantWire(ctx, t, letterLine, receiptLine)
 	file := filepath.Join(t.TempDir(), "white.txt")
 	if err := os.WriteFile(file, clamd.Clean(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	do(t, ctx, chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{file}, chromedp.NodeReady), shows("#document-2.processing"))
+	do(ctx, t, chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{file}, chromedp.NodeReady), shows("#document-2.processing"))
 	close(scan)
 
-	do(t, ctx, shows("#document-1.infected"), shows("#document-2.clean"), shows("#end-2"))
-	wantWire(t, ctx, letterLine, receiptLine, envelopeLine, thanksLine)
-	do(t, ctx, click("#document-1 a[data-select]"), shows("#end-1"))
-	wantWire(t, ctx, letterLine, receiptLine, envelopeLine, thanksLine)
-	wire := evaluate[string](t, ctx, `document.querySelector("#wire").textContent`)
+	do(ctx, t, shows("#document-1.infected"), shows("#document-2.clean"), shows("#end-2"))
+	wantWire(ctx, t, letterLine, receiptLine, envelopeLine, thanksLine)
+	do(ctx, t, click("#document-1 a[data-select]"), shows("#end-1"))
+	wantWire(ctx, t, letterLine, receiptLine, envelopeLine, thanksLine)
+	wire := evaluate[string](ctx, t, `document.querySelector("#wire").textContent`)
 	for _, part := range []string{"Webhook-Id: cb_", "Webhook-Signature: v1,", `"infected": true`, `"state": "document-1"`} {
 		if !strings.Contains(wire, part) {
 			t.Errorf("%q is missing on the wire:\n%s", part, wire)
 		}
 	}
-	if said := evaluate[string](t, ctx, `document.querySelector("#sentence").textContent`); said != "letter.txt is infected: Eicar-Test-Signature.UNOFFICIAL." {
+	if said := evaluate[string](ctx, t, `document.querySelector("#sentence").textContent`); said != "letter.txt is infected: Eicar-Test-Signature.UNOFFICIAL." {
 		t.Errorf("a screen reader hears %q", said)
 	}
-	if evaluate[bool](t, ctx, `document.documentElement.scrollWidth > innerWidth`) {
+	if evaluate[bool](ctx, t, `document.documentElement.scrollWidth > innerWidth`) {
 		t.Error("at 360 px the page is wider than the window")
 	}
 }
@@ -221,11 +221,11 @@ func TestDemoPageShowsTheRetries(t *testing.T) {
 	d, scan := testDemo(t, 5*time.Second, 100*time.Millisecond, 100*time.Millisecond)
 	close(scan)
 	ctx := browse(t, d.shopURL, true)
-	do(t, ctx, click("#fail"), click(`button[value="eicar.txt"]`), shows("#document-1.processing"), shows("#wire [data-due]"))
-	wantWire(t, ctx, letterLine, receiptLine, envelopeLine, failureLine)
-	do(t, ctx, shows("#document-1.infected"), shows("#end-1"))
-	wantWire(t, ctx, letterLine, receiptLine, envelopeLine, failureLine, envelopeLine, failureLine, envelopeLine, failureLine, envelopeLine, thanksLine)
-	ids := evaluate[[]string](t, ctx, `[...document.querySelector("#wire").textContent.matchAll(/Webhook-Id: (cb_[a-z0-9]+)/g)].map((match) => match[1])`)
+	do(ctx, t, click("#fail"), click(`button[value="eicar.txt"]`), shows("#document-1.processing"), shows("#wire [data-due]"))
+	wantWire(ctx, t, letterLine, receiptLine, envelopeLine, failureLine)
+	do(ctx, t, shows("#document-1.infected"), shows("#end-1"))
+	wantWire(ctx, t, letterLine, receiptLine, envelopeLine, failureLine, envelopeLine, failureLine, envelopeLine, failureLine, envelopeLine, thanksLine)
+	ids := evaluate[[]string](ctx, t, `[...document.querySelector("#wire").textContent.matchAll(/Webhook-Id: (cb_[a-z0-9]+)/g)].map((match) => match[1])`)
 	for _, id := range ids {
 		if id != ids[0] {
 			t.Errorf("the attempts of one callback have the ids %v", ids)
@@ -237,9 +237,9 @@ func TestDemoPageWorksWithoutJavaScript(t *testing.T) {
 	t.Parallel()
 	d, scan := testDemo(t)
 	ctx := browse(t, d.shopURL, false)
-	do(t, ctx, click(`button[value="clean.txt"]`), shows("#document-1.processing"))
+	do(ctx, t, click(`button[value="clean.txt"]`), shows("#document-1.processing"))
 	close(scan)
-	do(t, ctx, shows("#document-1.clean"), shows("#end-1"))
+	do(ctx, t, shows("#document-1.clean"), shows("#end-1"))
 }
 
 func TestDemoPageSaysThatADocumentIsTooLarge(t *testing.T) {
@@ -250,6 +250,6 @@ func TestDemoPageSaysThatADocumentIsTooLarge(t *testing.T) {
 	if err := os.WriteFile(file, make([]byte, demoMaxBodyBytes+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	do(t, ctx, chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{file}, chromedp.NodeReady), shows("#document-1.refused"))
-	wantWire(t, ctx, letterLine, "HTTP/1.1 413 Request Entity Too Large")
+	do(ctx, t, chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{file}, chromedp.NodeReady), shows("#document-1.refused"))
+	wantWire(ctx, t, letterLine, "HTTP/1.1 413 Request Entity Too Large")
 }

@@ -46,11 +46,6 @@ type document struct {
 	revision int       // of what the page shows
 }
 
-// pending tells whether more is to come.
-func (d *document) pending() bool {
-	return d.status == sending || d.status == processing
-}
-
 // counter holds the documents of the shop, oldest first.
 type counter struct {
 	mu        sync.Mutex

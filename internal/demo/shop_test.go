@@ -281,6 +281,7 @@ func TestUploadsThatAreNone(t *testing.T) {
 }
 
 func get(t *testing.T, url string) *http.Request {
+	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), "GET", url, nil)
 	if err != nil {
 		t.Fatal(err)

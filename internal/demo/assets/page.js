@@ -16,11 +16,11 @@ function listen() {
   stream.onopen = () => say("");
   stream.onmessage = (event) => {
     const parts = JSON.parse(event.data);
-    merge(byId("documents"), parts.documents);
+    const handedIn = merge(byId("documents"), parts.documents);
     const fresh = merge(byId("wire"), parts.wire);
     if (byId("sentence").textContent !== parts.sentence) byId("sentence").textContent = parts.sentence;
     count();
-    follow(fresh);
+    follow(wide.matches ? fresh : handedIn);
   };
   stream.onerror = () => say("The shop does not answer. Is the demo still running?");
 }
@@ -62,10 +62,11 @@ function merge(list, html) {
   return added;
 }
 
-// follow keeps the latest message in view, beside the counter, from a document's
-// handing in until the reader turns to something else.
+// follow keeps what is new in view, from a document's handing in until the reader
+// turns to something else: the messages where they stand beside the counter, else
+// the document.
 function follow(fresh) {
-  if (!following || !wide.matches || !fresh.length) return;
+  if (!following || !fresh.length) return;
   const callback = fresh.find((item) => item.matches(".envelope"));
   if (callback) callback.scrollIntoView();
   else fresh.at(-1).scrollIntoView({ block: "nearest" });
@@ -81,10 +82,10 @@ function show(url) {
 async function handIn(button) {
   const data = new FormData(form, button);
   form.classList.add("busy");
+  following = true;
   try {
     const answer = await fetch(form.action, { method: "POST", body: data });
     if (!answer.redirected) return say(await answer.text());
-    following = true;
     if (wide.matches) byId("desk").scrollIntoView();
     show(answer.url);
   } catch {
