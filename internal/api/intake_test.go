@@ -556,3 +556,42 @@ func TestPreferWaitEndsWithTheJobAccepted(t *testing.T) {
 		t.Errorf("Preference-Applied: %q", got)
 	}
 }
+
+func TestOctetsThatAreNoTextReachTheBackend(t *testing.T) {
+	t.Parallel()
+	g := setup(t, nil)
+	key := g.app("shop")
+	a := g.raw("POST /scan?a=\xff\xfe&b=\"| HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: Bearer " + key +
+		"\r\nX-Odd: caf\xe9\r\nContent-Length: 4\r\n\r\n\x00\xff\r\n")
+	_, content, _ := strings.Cut(a, "\r\n\r\n")
+	j := g.stored(answer{status: http.StatusAccepted, body: content})
+	if j.Request.RawQuery != "a=\xff\xfe&b=\"|" || j.Request.Header.Get("X-Odd") != "caf\xe9" || string(j.Request.Body.Inline) != "\x00\xff\r\n" {
+		t.Errorf("the backend would get %+v", j.Request)
+	}
+}
+
+func TestBodyIsAskedForWhenTheHeadIsInOrder(t *testing.T) {
+	t.Parallel()
+	g := setup(t, nil)
+	key := g.app("shop")
+	conn, err := net.Dial("tcp", g.server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(conn, "POST /scan HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n", key)
+	r := bufio.NewReader(conn)
+	for _, want := range []int{http.StatusContinue, http.StatusAccepted} {
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil || resp.StatusCode != want {
+			t.Fatalf("%v, %v, want %d", resp, err, want)
+		}
+		resp.Body.Close()
+		if want == http.StatusContinue {
+			fmt.Fprint(conn, "{}")
+		}
+	}
+}
