@@ -25,6 +25,7 @@ type call struct {
 	events []job.Event
 	key    string // Idempotency-Key
 
+	chosen     bool   // where the callbacks go, if anywhere
 	nextSource int    // of the callback URL, to be looked at
 	document   []byte // the body, where an expression has looked into it
 	job        *job.Job
@@ -41,7 +42,7 @@ func (a *API) take(w http.ResponseWriter, r *http.Request, op *operation) {
 	}
 	fingerprint, p := c.readBody(w)
 	if p == nil {
-		_, p = c.chooseTarget(true)
+		p = c.chooseTarget(true)
 	}
 	var receipt job.Receipt
 	if p == nil {
@@ -90,7 +91,7 @@ func (c *call) readHead() (p *Problem) {
 	if p = c.readHeader(); p != nil {
 		return p
 	}
-	if _, p = c.chooseTarget(false); p != nil {
+	if p = c.chooseTarget(false); p != nil {
 		return p
 	}
 	if c.r.ContentLength > c.op.MaxBodyBytes {

@@ -8,37 +8,42 @@ import (
 )
 
 // chooseTarget decides where the callbacks of a call go, by the first of the rules
-// that says something. Without the body it may have to stop before a source that
-// looks into it; done is then false, and it is to be called again.
-func (c *call) chooseTarget(bodyRead bool) (done bool, p *Problem) {
-	for ; c.nextSource < len(c.op.sources); c.nextSource++ {
+// that says something. Before the body is read it may have to stop at a source that
+// looks into it; it is then to be called again.
+func (c *call) chooseTarget(bodyRead bool) *Problem {
+	for ; !c.chosen && c.nextSource < len(c.op.sources); c.nextSource++ {
 		source := c.op.sources[c.nextSource]
 		if source.needsBody() && !bodyRead {
-			return false, nil
+			return nil
 		}
 		url, ok, p := source.value(c)
 		if p != nil {
-			return true, p
+			return p
 		}
 		if ok {
-			return true, c.chooseURL(url)
+			c.chosen = true
+			return c.chooseURL(url)
 		}
 	}
+	if c.chosen {
+		return nil
+	}
+	c.chosen = true
 	if c.asked[chooseEndpoint].place != (place{}) {
-		return true, c.chooseNamed(c.asked[chooseEndpoint].value)
+		return c.chooseNamed(c.asked[chooseEndpoint].value)
 	}
 	if p := c.chooseDefault(); p != nil || c.job.Target != nil {
-		return true, p
+		return p
 	}
 	if c.op.defaultURL != "" {
 		c.setTarget(job.Target{URL: c.op.defaultURL, Source: job.SourceOperation}, c.op.defaultURL)
-		return true, nil
+		return nil
 	}
 	if c.op.Callback.Required {
-		return true, kindCallbackRequired.problem("the operation works only with a callback, and none was chosen").
+		return kindCallbackRequired.problem("the operation works only with a callback, and none was chosen").
 			withHint(c.op.sourceHint() + ", or register an endpoint as the default")
 	}
-	return true, nil
+	return nil
 }
 
 // chooseURL takes a URL that the call brings with it.

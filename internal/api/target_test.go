@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/ringback/ringback/job"
@@ -66,7 +67,7 @@ func TestUnusableCallbackIsRefusedAndNoOtherIsTaken(t *testing.T) {
 			if strings.Contains(url, "127.0.0.1") {
 				return forbiddenURL{}
 			}
-			return g0.options().CheckURL(url)
+			return (&gateway{}).options().CheckURL(url)
 		}
 	})
 	key, bare := g.app("shop"), g.app("bare")
@@ -102,8 +103,6 @@ func TestUnusableCallbackIsRefusedAndNoOtherIsTaken(t *testing.T) {
 	}
 }
 
-var g0 = &gateway{}
-
 type forbiddenURL struct{}
 
 func (forbiddenURL) Error() string   { return "the address is not public" }
@@ -121,6 +120,19 @@ func (deafStore) Endpoint(context.Context, string, string) (job.Endpoint, error)
 func (deafStore) ListEndpoints(context.Context, string) ([]job.Endpoint, error) { return nil, errAsked }
 
 func (deafStore) Job(context.Context, string, job.ID) (*job.Job, error) { return nil, errAsked }
+
+func TestCallbackURLIsCheckedOnce(t *testing.T) {
+	t.Parallel()
+	var checks atomic.Int64
+	g := setup(t, func(o *Options) {
+		o.CheckURL = func(string) error { checks.Add(1); return nil }
+	})
+	key := g.app("shop")
+	g.call("POST", "/scan?callbackURL=https://a.example", key, "{}").want(t, http.StatusAccepted, "")
+	if n := checks.Load(); n != 1 {
+		t.Errorf("checked %d times", n)
+	}
+}
 
 func TestCallWithItsOwnURLAsksTheStoreNothing(t *testing.T) {
 	t.Parallel()
