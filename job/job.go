@@ -88,6 +88,16 @@ func (j *Job) ResultBody() Body {
 	return j.Result.Body
 }
 
+// MemoryBytes is about how much memory the job takes, its inline bodies included.
+// It is what a place in a window of work is reserved for.
+func (j *Job) MemoryBytes() int64 {
+	n := 1024 + int64(len(j.Request.Body.Inline))
+	if j.Result != nil {
+		n += int64(len(j.Result.Body.Inline))
+	}
+	return n
+}
+
 // Error is why an attempt or a job failed. Code and Message are safe to show to
 // the app that owns the job: they hold no secret, no address of the backend.
 type Error struct {

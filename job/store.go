@@ -15,8 +15,12 @@ var (
 	// ErrExists: the name is taken.
 	ErrExists = errors.New("already exists")
 	// ErrUnavailable: the store can take nothing now (overload, full disk, gone
-	// database); nothing was written, and a repeat later may succeed.
+	// database); nothing was written, unless it is ErrOutcomeUnknown too, and a
+	// repeat later may succeed.
 	ErrUnavailable = errors.New("store unavailable")
+	// ErrOutcomeUnknown goes with ErrUnavailable where a commit failed under way:
+	// whether it is on disk shows only when the store was opened again.
+	ErrOutcomeUnknown = errors.New("outcome unknown")
 )
 
 // Store keeps everything durable. A method that writes MUST return nil only

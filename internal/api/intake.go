@@ -102,13 +102,16 @@ func (c *call) readHead() (p *Problem) {
 
 // accept stores the job. A call that repeats another one gets that one's receipt.
 func (c *call) accept(fingerprint [32]byte) (job.Receipt, *Problem) {
-	a, bytes := c.api, slotBytes(c.job)
+	a, bytes := c.api, c.job.MemoryBytes()
 	claimed := a.opt.Slots.Reserve(c.op.Name, bytes)
 	receipt, err := a.opt.Store.Accept(whole(c.r.Context()), job.Acceptance{
 		Job: c.job, Claimed: claimed, Key: c.key, Fingerprint: fingerprint,
 	})
 	if claimed && (err != nil || receipt.Repeated) {
 		a.opt.Slots.Release(c.op.Name, bytes)
+	}
+	if errors.Is(err, job.ErrOutcomeUnknown) {
+		c.job.Request.Body.Ref = "" // perhaps a row names it: the next start's sweep decides
 	}
 	switch {
 	case err != nil:
@@ -121,10 +124,6 @@ func (c *call) accept(fingerprint [32]byte) (job.Receipt, *Problem) {
 	}
 	return receipt, nil
 }
-
-// slotBytes is what a job takes of the window of work in memory; the executor
-// counts the same (executor.Size).
-func slotBytes(j *job.Job) int64 { return 1024 + int64(len(j.Request.Body.Inline)) }
 
 // refuse answers with a problem. Prefer has no say in it, but could have had.
 func (c *call) refuse(w http.ResponseWriter, p *Problem) {

@@ -245,8 +245,8 @@ func TestSlotIsReservedForTheJobAndGivenBackWithoutOne(t *testing.T) {
 	store.err = job.ErrUnavailable
 	g.call("POST", "/scan", key, "{}").want(t, http.StatusServiceUnavailable, "")
 	g.call("POST", "/scan?callbackURL=nonsense", key, "{}").want(t, http.StatusBadRequest, "callback_url_invalid")
-	if got := slots.taken["scan"]; got != slotBytes(j) {
-		t.Errorf("%d bytes are taken, want the first job's %d", got, slotBytes(j))
+	if got := slots.taken["scan"]; got != j.MemoryBytes() {
+		t.Errorf("%d bytes are taken, want the first job's %d", got, j.MemoryBytes())
 	}
 	if !slices.Equal(claimed, []bool{true, true, true}) {
 		t.Errorf("claimed: %v", claimed)

@@ -72,7 +72,7 @@ func New(opt Options) *Sender {
 		Load: func(ctx context.Context, lane string, limit int) ([]job.Delivery, time.Time, error) {
 			return opt.Store.ClaimCallbacks(ctx, lane, opt.Now(), limit)
 		},
-		Size:   func(d job.Delivery) int64 { return size(d.Job) },
+		Size:   func(d job.Delivery) int64 { return d.Job.MemoryBytes() },
 		Run:    s.deliver,
 		Failed: func(_ string, err error) { opt.Log.Error("load callbacks", "error", err) },
 		Now:    opt.Now,
@@ -84,15 +84,6 @@ func setDefault[T int | int64](field *T, value T) {
 	if *field == 0 {
 		*field = value
 	}
-}
-
-// size is how many bytes a delivery holds in memory, about.
-func size(j *job.Job) int64 {
-	n := 2048 + int64(len(j.Request.Body.Inline))
-	if j.Result != nil {
-		n += int64(len(j.Result.Body.Inline))
-	}
-	return n
 }
 
 // Open begins to deliver, with what is due on disk.
@@ -159,7 +150,7 @@ func (s *Sender) Owe(ctx context.Context, j *job.Job, state job.State, at time.T
 	cb := &job.Callback{ID: s.opt.Store.NewID(at), JobID: j.ID, App: j.App, Operation: j.Operation, Event: state.Event(),
 		Endpoint: t.Endpoint, URL: t.URL, Method: method, Echo: t.State, CreatedAt: at, DueAt: at,
 		GiveUpAt: at.Add(contract.GiveUpAfter), State: job.Pending}
-	return []job.OwedCallback{{Callback: cb, Claimed: s.window.Reserve(cb.Lane(), size(j))}}
+	return []job.OwedCallback{{Callback: cb, Claimed: s.window.Reserve(cb.Lane(), j.MemoryBytes())}}
 }
 
 // OweUnclaimed is Owe without places: the callbacks wait for their turn on disk.
@@ -176,7 +167,7 @@ func (s *Sender) OweUnclaimed(j *job.Job, state job.State, at time.Time) []job.O
 func (s *Sender) Disown(j *job.Job, owed []job.OwedCallback) {
 	for _, o := range owed {
 		if o.Claimed {
-			s.window.Release(o.Callback.Lane(), size(j))
+			s.window.Release(o.Callback.Lane(), j.MemoryBytes())
 		}
 	}
 }

@@ -33,8 +33,8 @@ type Options struct {
 	Bodies     body.Storage
 	Seal       *seal.Sealer
 	Operations []Operation
-	// Owe makes the callbacks that a job owes at its end, with places in their
-	// lanes; Disown gives the places back where they could not be stored.
+	// Owe makes the callbacks that a job owes at its end, its result included, with
+	// places in their lanes; Disown gives the places back where they could not be stored.
 	Owe        func(ctx context.Context, j *job.Job, state job.State, at time.Time) []job.OwedCallback
 	Disown     func(*job.Job, []job.OwedCallback)
 	MaxItems   int   // jobs in memory; 4096
@@ -89,16 +89,13 @@ func New(opt Options) *Executor {
 			}
 			return jobs, next, err
 		},
-		Size:   Size,
+		Size:   (*job.Job).MemoryBytes,
 		Run:    e.run,
 		Failed: func(op string, err error) { opt.Log.Error("load jobs", "operation", op, "error", err) },
 		Now:    opt.Now,
 	})
 	return e
 }
-
-// Size is how many bytes a job holds in memory, about.
-func Size(j *job.Job) int64 { return 1024 + int64(len(j.Request.Body.Inline)) }
 
 // Open begins to run jobs, with those that are due on disk.
 func (e *Executor) Open(ctx context.Context) error {
@@ -327,9 +324,12 @@ func (e *Executor) handBack(ctx context.Context, j *job.Job, due time.Time) {
 // finish stores the end of a run. While the store can take nothing the outcome is
 // kept and tried again: a run that is over must not run again for want of a row.
 func (e *Executor) finish(ctx context.Context, f job.Finish) {
+	ended := *f.Job
+	ended.Result = f.Result
+	tried := false
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		if f.State.Terminal() {
-			f.Callbacks = e.opt.Owe(ctx, f.Job, f.State, f.At)
+			f.Callbacks = e.opt.Owe(ctx, &ended, f.State, f.At)
 		}
 		err := e.opt.Store.FinishRun(context.WithoutCancel(ctx), f)
 		if err == nil {
@@ -338,14 +338,17 @@ func (e *Executor) finish(ctx context.Context, f job.Finish) {
 			}
 			return
 		}
-		e.opt.Disown(f.Job, f.Callbacks)
+		e.opt.Disown(&ended, f.Callbacks)
 		if !errors.Is(err, job.ErrUnavailable) {
-			e.discard(f.Job, f.Result)
+			if !tried { // else perhaps that try was stored, and its row names the body
+				e.discard(f.Job, f.Result)
+			}
 			if !errors.Is(err, job.ErrTerminal) {
 				e.opt.Log.Error("store the end of a run", "job", f.Job.ID.Job(), "error", err)
 			}
 			return
 		}
+		tried = true
 		e.opt.Log.Error("the store takes no results", "job", f.Job.ID.Job(), "error", err)
 		select {
 		case <-time.After(wait):

@@ -102,7 +102,7 @@ func (r *rig) accept(t *testing.T, change func(*job.Job)) job.ID {
 	if change != nil {
 		change(j)
 	}
-	claimed := r.Reserve("work", Size(j))
+	claimed := r.Reserve("work", j.MemoryBytes())
 	if _, err := r.store.Accept(t.Context(), job.Acceptance{Job: j, Claimed: claimed}); err != nil {
 		t.Fatal(err)
 	}
