@@ -3,7 +3,6 @@ package api_test
 import (
 	"bufio"
 	"compress/gzip"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	listed "github.com/ringback/ringback/internal/hostile"
 )
 
 // row is a line of testdata/requests.txt, whose head explains it.
@@ -43,27 +44,6 @@ func readRows(t *testing.T) []row {
 	return rows
 }
 
-var escapes = regexp.MustCompile(`@repeat:(.*?)\*(\d+)@|@bytes:([0-9a-f]*)@`)
-
-// expand writes out @repeat:S*N@ and @bytes:HEX@.
-func expand(s string) string {
-	return escapes.ReplaceAllStringFunc(s, func(found string) string {
-		m := escapes.FindStringSubmatch(found)
-		if m[2] != "" {
-			n, err := strconv.Atoi(m[2])
-			if err != nil {
-				panic(err)
-			}
-			return strings.Repeat(m[1], n)
-		}
-		octets, err := hex.DecodeString(m[3])
-		if err != nil {
-			panic(err)
-		}
-		return string(octets)
-	})
-}
-
 // request is a row on its way to the socket.
 type request struct {
 	head    string
@@ -81,16 +61,16 @@ func (r row) request(keys map[string]string, vars *strings.Replacer) (request, e
 	switch kind {
 	case "-":
 	case "text":
-		out.body = []byte(vars.Replace(expand(text)))
+		out.body = []byte(vars.Replace(listed.Expand(text)))
 		declare(strconv.Itoa(len(out.body)))
 	case "chunked":
-		content := expand(text)
+		content := listed.Expand(text)
 		framing = "Transfer-Encoding: chunked\r\n"
 		out.body = fmt.Appendf(nil, "%x\r\n%s\r\n0\r\n\r\n", len(content), content)
 	case "gzip":
 		var packed strings.Builder
 		w := gzip.NewWriter(&packed)
-		if _, err := io.Copy(w, strings.NewReader(expand(text))); err != nil {
+		if _, err := io.Copy(w, strings.NewReader(listed.Expand(text))); err != nil {
 			return out, err
 		}
 		if err := w.Close(); err != nil {
@@ -99,13 +79,13 @@ func (r row) request(keys map[string]string, vars *strings.Replacer) (request, e
 		out.body = []byte(packed.String())
 		declare(strconv.Itoa(len(out.body)))
 	case "raw":
-		out.body = []byte(expand(text))
+		out.body = []byte(listed.Expand(text))
 	case "stall":
 		declare(text)
 	case "cut", "drip":
 		n, content, _ := strings.Cut(text, ":")
 		declare(n)
-		out.body, out.drip, out.halfway = []byte(expand(content)), kind == "drip", kind == "cut"
+		out.body, out.drip, out.halfway = []byte(listed.Expand(content)), kind == "drip", kind == "cut"
 	default:
 		return out, fmt.Errorf("no such body: %s", kind)
 	}
@@ -114,11 +94,11 @@ func (r row) request(keys map[string]string, vars *strings.Replacer) (request, e
 }
 
 func (r row) requestLine(vars *strings.Replacer) string {
-	target := vars.Replace(expand(r.target))
+	target := vars.Replace(listed.Expand(r.target))
 	if !strings.Contains(target, " HTTP/") {
 		target += " HTTP/1.1"
 	}
-	return expand(r.method) + " " + target + "\r\n"
+	return listed.Expand(r.method) + " " + target + "\r\n"
 }
 
 var times = regexp.MustCompile(`^\((\d+)\)`)
@@ -144,7 +124,7 @@ func (r row) headerLines(keys map[string]string, vars *strings.Replacer, framing
 			}
 			name, _, _ := strings.Cut(header, ":")
 			has[strings.ToLower(strings.TrimSpace(name))] = true
-			lines.WriteString(strings.Repeat(vars.Replace(expand(header))+"\r\n", n))
+			lines.WriteString(strings.Repeat(vars.Replace(listed.Expand(header))+"\r\n", n))
 		}
 	}
 	if !has["host"] {

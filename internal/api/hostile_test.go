@@ -21,6 +21,8 @@ import (
 	"testing"
 	"time"
 
+	listed "github.com/ringback/ringback/internal/hostile"
+
 	"github.com/ringback/ringback"
 	"github.com/ringback/ringback/client"
 	"github.com/ringback/ringback/job"
@@ -183,7 +185,7 @@ func (h *hostile) send(r row) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return q.send(h.address, expand(r.method))
+	return q.send(h.address, listed.Expand(r.method))
 }
 
 // replacer puts the variables in; the longer names first, since one begins another.
@@ -247,7 +249,7 @@ func (h *hostile) check(r row) {
 	}
 	asked, before := len(h.asked()), h.jobs()
 	grown := watchMemory()
-	got, err := q.send(h.address, expand(r.method))
+	got, err := q.send(h.address, listed.Expand(r.method))
 	if bytes := grown(); bytes > 64<<20 {
 		t.Errorf("memory grew by %d MiB", bytes>>20)
 	}

@@ -4,122 +4,18 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"encoding/hex"
 	"errors"
 	"io"
 	"net"
 	"net/netip"
-	"os"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/ringback/ringback/internal/hostile"
 )
-
-// urlRow is a line of testdata/urls.txt.
-type urlRow struct {
-	line             int
-	expect, url, why string
-	answers          map[string][][]netip.Addr // by "name TYPE", a list for each lookup
-	aliases          map[string]string
-}
-
-var macro = regexp.MustCompile(`@(?:repeat:([^@]*)\*(\d+)|bytes:([0-9a-f]*))@`)
-
-func expand(t testing.TB, s string) string {
-	t.Helper()
-	return macro.ReplaceAllStringFunc(s, func(m string) string {
-		parts := macro.FindStringSubmatch(m)
-		if parts[2] != "" {
-			n, err := strconv.Atoi(parts[2])
-			if err != nil {
-				t.Fatal(err)
-			}
-			return strings.Repeat(parts[1], n)
-		}
-		octets, err := hex.DecodeString(parts[3])
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(octets)
-	})
-}
-
-func readRows(t testing.TB) []urlRow {
-	t.Helper()
-	data, err := os.ReadFile("testdata/urls.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var rows []urlRow
-	for i, line := range strings.Split(string(data), "\n") {
-		if line == "" || line[0] == '#' {
-			continue
-		}
-		columns := strings.Split(line, "\t")
-		row := urlRow{line: i + 1, expect: columns[0], url: expand(t, columns[1]), why: columns[2],
-			answers: map[string][][]netip.Addr{}, aliases: map[string]string{}}
-		if len(columns) > 3 {
-			row.readAnswers(columns[3])
-		}
-		rows = append(rows, row)
-	}
-	if len(rows) < 200 {
-		t.Fatalf("only %d rows", len(rows))
-	}
-	return rows
-}
-
-func (r *urlRow) readAnswers(column string) {
-	for answer := range strings.SplitSeq(column, " ; ") {
-		name, rest, _ := strings.Cut(answer, " ")
-		kind, values, _ := strings.Cut(rest, " ")
-		if kind == "CNAME" {
-			r.aliases[name] = values
-			continue
-		}
-		for set := range strings.SplitSeq(values, " then ") {
-			var addrs []netip.Addr
-			for value := range strings.SplitSeq(set, ",") {
-				addrs = append(addrs, netip.MustParseAddr(value))
-			}
-			r.answers[name+" "+kind] = append(r.answers[name+" "+kind], addrs)
-		}
-	}
-}
-
-// fakeResolver answers with a row's answers, each lookup with the next ones.
-type fakeResolver struct {
-	row urlRow
-
-	mu      sync.Mutex
-	lookups int
-}
-
-func (f *fakeResolver) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	name := strings.TrimSuffix(strings.ToLower(host), ".")
-	for f.row.aliases[name] != "" {
-		name = f.row.aliases[name]
-	}
-	v4, has4 := f.row.answers[name+" A"]
-	v6, has6 := f.row.answers[name+" AAAA"]
-	if !has4 && !has6 {
-		return []netip.Addr{netip.MustParseAddr("93.184.216.34")}, nil
-	}
-	var found []netip.Addr
-	for _, sets := range [][][]netip.Addr{v4, v6} {
-		if len(sets) > 0 {
-			found = append(found, sets[min(f.lookups, len(sets)-1)]...)
-		}
-	}
-	f.lookups++
-	return found, nil
-}
 
 // wire plays every receiver on loopback and notes what was dialled and asked.
 type wire struct {
@@ -215,15 +111,15 @@ func runRows(t *testing.T) {
 	t.Helper()
 	ca := newAuthority(t)
 	w := newWire(t, ca)
-	for _, row := range readRows(t) {
-		resolver := &fakeResolver{row: row}
+	for _, row := range hostile.URLs() {
+		resolver := row.Resolver()
 		c := newClient(t, Policy{HTTP: true}, Limits{}, Options{Resolver: resolver, Dial: w.dial, RootCAs: ca.pool()})
-		got, err := c.Check(row.url)
-		switch row.expect {
+		got, err := c.Check(row.URL)
+		switch row.Expect {
 		case "invalid":
 			var urlError *URLError
 			if !errors.As(err, &urlError) || urlError.Code != CodeInvalid || urlError.Rule == "" {
-				t.Errorf("line %d (%s): %v, want %s", row.line, row.why, err, CodeInvalid)
+				t.Errorf("line %d (%s): %v, want %s", row.Line, row.Why, err, CodeInvalid)
 			}
 		case "refuse":
 			if err == nil {
@@ -231,12 +127,12 @@ func runRows(t *testing.T) {
 			}
 		case "allow":
 			if err != nil {
-				t.Errorf("line %d (%s): %v", row.line, row.why, err)
+				t.Errorf("line %d (%s): %v", row.Line, row.Why, err)
 				continue
 			}
 			wantCalled(t, c, w, row, got)
 		default:
-			t.Fatalf("line %d: unknown expectation %q", row.line, row.expect)
+			t.Fatalf("line %d: unknown expectation %q", row.Line, row.Expect)
 		}
 	}
 }
@@ -244,7 +140,7 @@ func runRows(t *testing.T) {
 // attempts is more than any row has answers one after the other.
 const attempts = 4
 
-func wantRefused(t *testing.T, c *Client, w *wire, row urlRow, got *Target) {
+func wantRefused(t *testing.T, c *Client, w *wire, row hostile.URL, got *Target) {
 	t.Helper()
 	w.expect(got.host)
 	var err error
@@ -254,21 +150,21 @@ func wantRefused(t *testing.T, c *Client, w *wire, row urlRow, got *Target) {
 	var e *Error
 	var urlError *URLError
 	if !errors.As(err, &e) || e.Class != ClassRefused || !errors.As(err, &urlError) || urlError.Code != CodeForbidden {
-		t.Errorf("line %d (%s): %v, want it refused", row.line, row.why, err)
+		t.Errorf("line %d (%s): %v, want it refused", row.Line, row.Why, err)
 	}
 	dialled, _ := w.noted()
 	for _, addr := range dialled {
-		earlier := strings.HasPrefix(row.why, "dns mixed") && addr.Addr() == netip.MustParseAddr("93.184.216.34")
+		earlier := strings.HasPrefix(row.Why, "dns mixed") && addr.Addr() == netip.MustParseAddr("93.184.216.34")
 		if !earlier {
-			t.Errorf("line %d (%s): %s was dialled", row.line, row.why, addr)
+			t.Errorf("line %d (%s): %s was dialled", row.Line, row.Why, addr)
 		}
 	}
 }
 
-func wantCalled(t *testing.T, c *Client, w *wire, row urlRow, got *Target) {
+func wantCalled(t *testing.T, c *Client, w *wire, row hostile.URL, got *Target) {
 	t.Helper()
 	w.expect(got.host)
-	_, rest, _ := strings.Cut(row.url, "://")
+	_, rest, _ := strings.Cut(row.URL, "://")
 	want := "/"
 	if i := strings.IndexAny(rest, "/?"); i >= 0 {
 		want = rest[i:]
@@ -279,24 +175,24 @@ func wantCalled(t *testing.T, c *Client, w *wire, row urlRow, got *Target) {
 	for range attempts {
 		answer, err := c.Do(context.Background(), &Request{Target: got, Timeout: testTimeout})
 		if err != nil || answer.Status != 204 {
-			t.Errorf("line %d (%s): %v (%v)", row.line, row.why, err, errors.Unwrap(err))
+			t.Errorf("line %d (%s): %v (%v)", row.Line, row.Why, err, errors.Unwrap(err))
 			return
 		}
 	}
 	dialled, asked := w.noted()
 	if len(dialled) != attempts || len(asked) != attempts {
-		t.Errorf("line %d (%s): dialled %v, asked %q", row.line, row.why, dialled, asked)
+		t.Errorf("line %d (%s): dialled %v, asked %q", row.Line, row.Why, dialled, asked)
 	}
 	for _, target := range asked {
 		if target != want {
-			t.Errorf("line %d (%s): asked for %q, want %q", row.line, row.why, target, want)
+			t.Errorf("line %d (%s): asked for %q, want %q", row.Line, row.Why, target, want)
 		}
 	}
 }
 
 func FuzzCheck(f *testing.F) {
-	for _, row := range readRows(f) {
-		f.Add(row.url)
+	for _, row := range hostile.URLs() {
+		f.Add(row.URL)
 	}
 	c := newClient(f, Policy{HTTP: true}, Limits{}, Options{})
 	f.Fuzz(func(t *testing.T, raw string) {
