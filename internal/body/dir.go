@@ -15,6 +15,7 @@ import (
 
 // Dir keeps bodies as files in 256 subfolders of one folder.
 type Dir struct {
+	fs   FS
 	root string
 	// generation begins the name of every file of this process; files of others
 	// that no row names are leftovers.
@@ -29,23 +30,38 @@ const (
 
 // OpenDir opens the folder, which it makes where it is missing.
 func OpenDir(path string) (*Dir, error) {
-	d := &Dir{root: path, generation: randomHex(generationBytes)}
-	_, err := os.Stat(path)
-	missing := errors.Is(err, fs.ErrNotExist)
-	for i := range 256 {
-		if err := os.MkdirAll(filepath.Join(path, fmt.Sprintf("%02x", i)), 0o700); err != nil {
-			return nil, fmt.Errorf("open body folder: %w", err)
-		}
-	}
-	if err := syncDir(path); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("open body folder: %w", err)
 	}
-	if missing {
-		if err := syncDir(filepath.Dir(path)); err != nil {
-			return nil, fmt.Errorf("open body folder: %w", err)
+	return OpenDirOn(osFS{}, path)
+}
+
+// OpenDirOn opens the folder on a file system of the caller's, which holds the
+// folder above it.
+func OpenDirOn(fsys FS, path string) (*Dir, error) {
+	d := &Dir{fs: fsys, root: path, generation: randomHex(generationBytes)}
+	err := d.mkdir(path)
+	for i := 0; i < 256 && err == nil; i++ {
+		err = d.mkdir(filepath.Join(path, fmt.Sprintf("%02x", i)))
+	}
+	// Folders that are there already may be what a crash left before they were synced.
+	for _, name := range []string{path, filepath.Dir(path)} {
+		if err == nil {
+			err = fsys.SyncDir(name)
 		}
 	}
+	if err != nil {
+		return nil, fmt.Errorf("open body folder: %w", err)
+	}
 	return d, nil
+}
+
+func (d *Dir) mkdir(name string) error {
+	err := d.fs.Mkdir(name, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
 }
 
 // ErrForeign is returned for a folder that belongs to another store. Its files
@@ -58,11 +74,11 @@ const ownerFile = "owner"
 // swept only in a folder that was claimed.
 func (d *Dir) Claim(owner string) error {
 	path := filepath.Join(d.root, ownerFile)
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := d.fs.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return fmt.Errorf("claim body folder: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // what counts is synced
 	is, err := io.ReadAll(io.LimitReader(f, 1024))
 	switch {
 	case err != nil:
@@ -73,7 +89,7 @@ func (d *Dir) Claim(owner string) error {
 		return fmt.Errorf("%w: %s", ErrForeign, path)
 	}
 	_, err = f.WriteAt([]byte(owner), 0)
-	if err = errors.Join(err, f.Sync(), syncDir(d.root)); err != nil {
+	if err = errors.Join(err, f.Sync(), d.fs.SyncDir(d.root)); err != nil {
 		return fmt.Errorf("claim body folder: %w", err)
 	}
 	return nil
@@ -105,16 +121,16 @@ func (d *Dir) Put(ctx context.Context, r io.Reader, limit int64) (ref string, si
 	if err != nil {
 		return "", 0, err
 	}
-	f, err := os.OpenFile(path+partSuffix, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := d.fs.OpenFile(path+partSuffix, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return "", 0, fmt.Errorf("%w: %w", ErrStorage, err)
 	}
 	defer func() {
-		f.Close()
+		_ = f.Close() // what counts is synced
 		if err != nil {
 			// What cannot be removed is swept after the next start.
-			_ = os.Remove(path + partSuffix)
-			_ = os.Remove(path)
+			_ = d.fs.Remove(path + partSuffix)
+			_ = d.fs.Remove(path)
 		}
 	}()
 	if size, err = copyBounded(ctx, f, r, limit); err != nil {
@@ -123,10 +139,10 @@ func (d *Dir) Put(ctx context.Context, r io.Reader, limit int64) (ref string, si
 	if err = errors.Join(f.Sync(), f.Close()); err != nil {
 		return "", 0, fmt.Errorf("%w: %w", ErrStorage, err)
 	}
-	if err = os.Rename(path+partSuffix, path); err != nil {
+	if err = d.fs.Rename(path+partSuffix, path); err != nil {
 		return "", 0, fmt.Errorf("%w: %w", ErrStorage, err)
 	}
-	if err = syncDir(filepath.Dir(path)); err != nil {
+	if err = d.fs.SyncDir(filepath.Dir(path)); err != nil {
 		return "", 0, fmt.Errorf("%w: %w", ErrStorage, err)
 	}
 	return ref, size, nil
@@ -134,7 +150,7 @@ func (d *Dir) Put(ctx context.Context, r io.Reader, limit int64) (ref string, si
 
 // copyBounded copies at most limit bytes, and tells the reader's errors from the
 // file's.
-func copyBounded(ctx context.Context, f *os.File, r io.Reader, limit int64) (int64, error) {
+func copyBounded(ctx context.Context, f io.Writer, r io.Reader, limit int64) (int64, error) {
 	buf := make([]byte, 64<<10)
 	var size int64
 	for {
@@ -163,7 +179,7 @@ func (d *Dir) Open(ref string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return os.Open(path)
+	return d.fs.OpenFile(path, os.O_RDONLY, 0)
 }
 
 // Delete implements Storage.
@@ -172,7 +188,7 @@ func (d *Dir) Delete(ref string) error {
 	if err != nil {
 		return nil
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := d.fs.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("delete body: %w", err)
 	}
 	return nil
@@ -183,7 +199,7 @@ func (d *Dir) Sweep(ctx context.Context, known func(context.Context, []string) (
 	deleted := 0
 	for i := range 256 {
 		folder := filepath.Join(d.root, fmt.Sprintf("%02x", i))
-		entries, err := os.ReadDir(folder)
+		entries, err := d.fs.ReadDir(folder)
 		if err != nil {
 			return deleted, fmt.Errorf("sweep bodies: %w", err)
 		}
@@ -216,18 +232,10 @@ func (d *Dir) sweepFolder(ctx context.Context, folder string, names []string, kn
 		if keep[i] {
 			continue
 		}
-		if err := os.Remove(filepath.Join(folder, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := d.fs.Remove(filepath.Join(folder, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return deleted, err
 		}
 		deleted++
 	}
 	return deleted, nil
-}
-
-func syncDir(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
