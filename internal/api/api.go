@@ -71,6 +71,7 @@ type API struct {
 	opt   Options
 	watch *watchers
 	auth  *authenticator
+	gate  *gate
 	now   func() time.Time
 	// changing makes reading and writing an endpoint or a secret one step.
 	changing sync.Mutex
@@ -82,7 +83,7 @@ type API struct {
 func New(opt Options) (*API, error) {
 	opt.MaxWait = cmp.Or(opt.MaxWait, time.Minute)
 	opt.BodyIdleTimeout = cmp.Or(opt.BodyIdleTimeout, 30*time.Second)
-	a := &API{opt: opt, now: opt.Now, watch: newWatchers(), auth: newAuthenticator(opt)}
+	a := &API{opt: opt, now: opt.Now, watch: newWatchers(), gate: newGate(), auth: newAuthenticator(opt)}
 	h, err := a.routes()
 	if err != nil {
 		return nil, err

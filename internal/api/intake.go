@@ -40,20 +40,32 @@ func (a *API) take(w http.ResponseWriter, r *http.Request, op *operation) {
 		c.refuse(w, p)
 		return
 	}
-	fingerprint, p := c.readBody(w)
-	if p == nil {
-		p = c.chooseTarget(true)
-	}
-	var receipt job.Receipt
-	if p == nil {
-		receipt, p = c.accept(fingerprint)
-	}
+	receipt, p := c.admit(w)
 	if p != nil {
 		c.dropBody()
 		c.refuse(w, p)
 		return
 	}
 	c.answer(w, receipt)
+}
+
+// admit takes the body in and stores the job, where there is room in memory.
+func (c *call) admit(w http.ResponseWriter) (job.Receipt, *Problem) {
+	room := cost(c.r.ContentLength)
+	if !c.api.gate.enter(room) {
+		p := kindUnavailable.problem("too many calls are being taken in")
+		p.retryAfter = unavailableSeconds
+		return job.Receipt{}, p
+	}
+	defer c.api.gate.leave(room)
+	fingerprint, p := c.readBody(w)
+	if p != nil {
+		return job.Receipt{}, p
+	}
+	if p := c.chooseTarget(true); p != nil {
+		return job.Receipt{}, p
+	}
+	return c.accept(fingerprint)
 }
 
 // readHead checks all that can be known before the body is read, so that the body
