@@ -1,0 +1,158 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// receipt is a callback that came in whole.
+type receipt struct {
+	began, ended time.Time // of the exchange
+	taken        bool      // answered 2xx; else refused, or cut off without an answer
+	digest       [sha256.Size]byte
+}
+
+// message is all that was received under one webhook-id.
+type message struct {
+	number    int // of the call
+	job       string
+	event     string
+	errorCode string
+	resultURL string
+	receipts  []receipt
+}
+
+// delivered tells whether the receiver has taken the message.
+func (m *message) delivered() bool {
+	for _, r := range m.receipts {
+		if r.taken {
+			return true
+		}
+	}
+	return false
+}
+
+// receiver is called back. What comes to /flaky it refuses now and then.
+type receiver struct {
+	seed   uint64
+	url    string
+	server *http.Server
+
+	mu       sync.Mutex
+	messages map[string]*message // by webhook-id
+	wrong    []string
+}
+
+func newReceiver(seed uint64) (*receiver, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	r := &receiver{seed: seed, url: "http://" + listener.Addr().String(), messages: map[string]*message{}}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /steady", func(w http.ResponseWriter, req *http.Request) { r.receive(w, req, false) })
+	mux.HandleFunc("POST /flaky", func(w http.ResponseWriter, req *http.Request) { r.receive(w, req, true) })
+	r.server = &http.Server{Handler: mux}
+	go func() { _ = r.server.Serve(listener) }() // ends with close
+	return r, nil
+}
+
+func (r *receiver) close() error { return r.server.Close() }
+
+// envelope is what the harness reads of a callback's body.
+type envelope struct {
+	Type string `json:"type"`
+	Data struct {
+		State string `json:"state"`
+		Job   struct {
+			ID string `json:"id"`
+		} `json:"job"`
+		ResultText string `json:"result_text"`
+		ResultURL  string `json:"result_url"`
+		Error      struct {
+			Code string `json:"code"`
+		} `json:"error"`
+	} `json:"data"`
+}
+
+func (r *receiver) receive(w http.ResponseWriter, req *http.Request, flaky bool) {
+	got := receipt{began: time.Now(), taken: true}
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		return // cut off by a kill: nothing was received
+	}
+	got.digest = sha256.Sum256(body)
+	// Exchanges that last let kills come into the middle of them.
+	if rand.IntN(50) == 0 {
+		time.Sleep(time.Duration(rand.IntN(60)) * time.Millisecond)
+	}
+	chance := rand.IntN(100)
+	cut := flaky && chance < 3
+	refuse := flaky && !cut && chance < 30
+	got.taken = !cut && !refuse
+	got.ended = time.Now()
+	if err := r.keep(req.Header.Get("Webhook-Id"), body, got); err != nil {
+		r.complain("%v", err)
+	}
+	switch {
+	case cut:
+		panic(http.ErrAbortHandler)
+	case refuse:
+		w.WriteHeader(http.StatusInternalServerError)
+	}
+}
+
+// keep notes a receipt, and checks what it brought.
+func (r *receiver) keep(id string, body []byte, got receipt) error {
+	var e envelope
+	if err := json.Unmarshal(body, &e); err != nil {
+		return fmt.Errorf("callback %s: %w", id, err)
+	}
+	number, err := strconv.Atoi(e.Data.State)
+	if err != nil || id == "" || e.Data.Job.ID == "" {
+		return fmt.Errorf("callback %q of job %q has state %q", id, e.Data.Job.ID, e.Data.State)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.messages[id]
+	if m == nil {
+		m = &message{number: number, job: e.Data.Job.ID, event: e.Type, errorCode: e.Data.Error.Code, resultURL: e.Data.ResultURL}
+		r.messages[id] = m
+	}
+	m.receipts = append(m.receipts, got)
+	if m.receipts[0].digest != got.digest {
+		return fmt.Errorf("callback %s has two bodies", id)
+	}
+	if e.Data.Error.Code != "" {
+		return nil
+	}
+	if c := callOf(r.seed, number); !c.large() && e.Data.ResultText != string(c.body) {
+		return fmt.Errorf("callback %s brought another result than call %d asked for", id, number)
+	} else if c.large() && e.Data.ResultURL == "" {
+		return errors.New("a large result came without a link: callback " + id)
+	}
+	return nil
+}
+
+// received is all that came, by webhook-id, once nothing comes any more.
+func (r *receiver) received() map[string]*message {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.messages)
+}
+
+func (r *receiver) complain(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.wrong = append(r.wrong, fmt.Sprintf(format, args...))
+}
