@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -124,7 +125,8 @@ func (o Options) withDefaults() (Options, error) {
 type Gateway struct {
 	opt         Options
 	store       job.Store
-	bodies      body.Storage
+	bodies      *body.Holder
+	backup      sync.Mutex // held while one is made
 	client      *outbound.Client
 	api         *api.API
 	executor    *executor.Executor
@@ -144,9 +146,11 @@ func New(ctx context.Context, store job.Store, opt Options) (*Gateway, error) {
 	if g.seal, err = seal.New(opt.SealKey); err != nil {
 		return nil, err
 	}
-	if g.bodies, err = body.OpenDir(opt.BodyDir); err != nil {
+	dir, err := body.OpenDir(opt.BodyDir)
+	if err != nil {
 		return nil, err
 	}
+	g.bodies = &body.Holder{Storage: dir}
 	if g.client, err = outbound.New(opt.Outbound, outbound.Limits{}, outbound.Options{Resolver: opt.Resolver, Dial: opt.Dial}); err != nil {
 		return nil, err
 	}

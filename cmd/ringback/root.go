@@ -24,6 +24,7 @@ var constructors = []func(*cli) *cobra.Command{
 	newCallbackCmd,
 	newEndpointCmd,
 	newAppCmd,
+	newDBCmd,
 	newVersionCmd,
 }
 

@@ -28,6 +28,7 @@ const (
 type server struct {
 	gateway *ringback.Gateway
 	store   *sqlite.Store
+	control *control // nil where the socket could not be made
 	http    *http.Server
 	url     string
 	ln      net.Listener
@@ -90,6 +91,10 @@ func openServer(ctx context.Context, s *config.Settings, log *slog.Logger) (_ *s
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	srv.drain = cmp.Or(opt.DrainTimeout, ringback.DefaultDrainTimeout)
+	if srv.control, err = openControl(s.Store, srv.gateway, srv.store); err != nil {
+		// Not every file system has sockets, and a gateway without one still works.
+		log.Warn("no backup can be made while the gateway runs", "error", err)
+	}
 	return srv, nil
 }
 
@@ -155,7 +160,7 @@ func (s *server) Close() error {
 		s.working.Wait()
 		// Serve has closed the listener, unless it never ran.
 		_ = s.ln.Close()
-		s.closed = errors.Join(s.closed, s.closeStore())
+		s.closed = errors.Join(s.closed, s.control.Close(), s.closeStore())
 	})
 	return s.closed
 }

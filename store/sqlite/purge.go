@@ -58,17 +58,22 @@ func (c *conn) deleteJob(key int64) error {
 }
 
 // KnownBodies implements job.Janitor.
-func (s *Store) KnownBodies(ctx context.Context, refs []string) ([]bool, error) {
-	known := make([]bool, len(refs))
-	err := s.read(ctx, func(c *conn) error {
-		for i, ref := range refs {
-			err := c.bind(`SELECT 1 WHERE EXISTS (SELECT 1 FROM requests WHERE body_ref = ?1) OR EXISTS (SELECT 1 FROM results WHERE body_ref = ?1)`).
-				text(ref).each(func(*scanner) { known[i] = true })
-			if err != nil {
-				return err
-			}
-		}
-		return nil
+func (s *Store) KnownBodies(ctx context.Context, refs []string) (known []bool, err error) {
+	err = s.read(ctx, func(c *conn) (err error) {
+		known, err = c.knownBodies(refs)
+		return err
 	})
 	return known, wrap(err, "find bodies")
+}
+
+func (c *conn) knownBodies(refs []string) ([]bool, error) {
+	known := make([]bool, len(refs))
+	for i, ref := range refs {
+		err := c.bind(`SELECT 1 WHERE EXISTS (SELECT 1 FROM requests WHERE body_ref = ?1) OR EXISTS (SELECT 1 FROM results WHERE body_ref = ?1)`).
+			text(ref).each(func(*scanner) { known[i] = true })
+		if err != nil {
+			return nil, err
+		}
+	}
+	return known, nil
 }
