@@ -113,7 +113,7 @@ func configFailure(err error) error {
 // serve runs a gateway until ctx is done.
 func (c *cli) serve(ctx context.Context, s *config.Settings) error {
 	log := c.logger(s.Log)
-	srv, err := openServer(ctx, s, log)
+	srv, err := takeOver(ctx, s, log)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/ringback/ringback"
@@ -48,6 +49,27 @@ func startServer(ctx context.Context, s *config.Settings, log *slog.Logger) (*se
 		srv.Start()
 	}
 	return srv, err
+}
+
+// takeOverPatience is far above what the kernel needs to end a child.
+const takeOverPatience = time.Second
+
+// takeOver is openServer as soon as address and store are free. A gateway that was
+// killed while it started a command leaves them, for some milliseconds, to a child
+// that does not run its program yet.
+func takeOver(ctx context.Context, s *config.Settings, log *slog.Logger) (*server, error) {
+	for deadline := time.Now().Add(takeOverPatience); ; {
+		srv, err := openServer(ctx, s, log)
+		held := errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, sqlite.ErrLocked)
+		if !held || time.Now().After(deadline) {
+			return srv, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // openServer takes the address, opens the store and puts the gateway together:

@@ -8,10 +8,12 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -141,5 +143,31 @@ func TestLogsAreJSONUnlessSomebodyLooks(t *testing.T) {
 		if got := out.String(); !strings.HasPrefix(got, c.want) || strings.Count(got, "\n") != 1 {
 			t.Errorf("%+v: got %q", c, got)
 		}
+	}
+}
+
+func TestServerTakesOverWhatAKilledOneStillHolds(t *testing.T) {
+	t.Parallel()
+	held, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := devSettings(t)
+	s.Listen = held.Addr().String()
+	store, err := sqlite.Open(t.Context(), s.Store, sqlite.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openServer(t.Context(), s, slog.New(slog.DiscardHandler)); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Fatalf("openServer: %v, want EADDRINUSE", err)
+	}
+	time.AfterFunc(50*time.Millisecond, func() { held.Close() })
+	time.AfterFunc(100*time.Millisecond, func() { store.Close() })
+	srv, err := takeOver(t.Context(), s, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := srv.Close(); err != nil {
+		t.Error(err)
 	}
 }
