@@ -37,7 +37,7 @@ func command(ctx context.Context, args []string) error {
 	flags.IntVar(&p.restarts, "restarts", 0, "how often it is stopped by SIGTERM, after the kills")
 	flags.IntVar(&p.maxCalls, "calls", 400_000, "stop calling after so many")
 	flags.Uint64Var(&p.seed, "seed", rand.Uint64()%1_000_000, "what calls and moments are drawn from; one by chance, if it is not set")
-	flags.DurationVar(&p.commit, "commit", 250*time.Millisecond, "how long after an answer its commit may take; a duplicate is explained by a kill before that")
+	flags.DurationVar(&p.commit, "commit", 500*time.Millisecond, "how long after an answer its commit may take; a duplicate is explained by a kill before that")
 	file := flags.String("json", "", "write the report to this file, too")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return nil
