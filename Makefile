@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: demo test lint bench build fuzz help
+.PHONY: demo test lint bench crash build fuzz help
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
@@ -18,6 +18,9 @@ lint: ## Check style and the packages' import rules
 
 bench: ## Measure throughput and latency beside their in-memory limit
 	go run ./bench
+
+crash: ## Kill a gateway under load 200 times, and look for what it lost (ARGS='-kills 20')
+	go run ./bench/crash $(ARGS)
 
 build: ## Build bin/ringback
 	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/ringback ./cmd/ringback
