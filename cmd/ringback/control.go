@@ -36,29 +36,33 @@ type control struct {
 // controlPath is where the socket of a store's gateway is.
 func controlPath(store string) string { return store + ".sock" }
 
-// openControl listens at the socket. The caller has the store's lock, so what is
-// there was left behind by a crash.
-func openControl(storePath string, gw *ringback.Gateway, store *sqlite.Store) (*control, error) {
-	ln, err := listenPrivate(controlPath(storePath))
+// openControl listens at the socket of a store. The caller has the store's lock, so
+// what is there was left behind by a crash.
+func openControl(store string, answers http.Handler) (*control, error) {
+	ln, err := listenPrivate(controlPath(store))
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	c := &control{path: controlPath(storePath), cancel: cancel}
+	c := &control{path: controlPath(store), answers: answers, cancel: cancel}
+	c.http = &http.Server{Handler: c, ReadHeaderTimeout: readHeaderTimeout, BaseContext: func(net.Listener) context.Context { return ctx }}
+	c.serving.Go(func() { _ = c.http.Serve(ln) }) // it ends with Close
+	return c, nil
+}
+
+// controlAnswers are what the gateway at a store can be asked.
+func controlAnswers(path string, gw *ringback.Gateway, store *sqlite.Store) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /backup", func(w http.ResponseWriter, r *http.Request) { answerBackup(w, r, gw) })
 	mux.HandleFunc("GET /info", func(w http.ResponseWriter, r *http.Request) {
 		contents, err := store.Contents(r.Context())
-		answer := infoAnswer{Info: describe(storePath, contents, true)}
+		answer := infoAnswer{Info: describe(path, contents, true)}
 		if err != nil {
 			answer.Error = err.Error()
 		}
 		_ = json.NewEncoder(w).Encode(answer) // who asked sees it cut short
 	})
-	c.answers = mux
-	c.http = &http.Server{Handler: c, ReadHeaderTimeout: readHeaderTimeout, BaseContext: func(net.Listener) context.Context { return ctx }}
-	c.serving.Go(func() { _ = c.http.Serve(ln) }) // it ends with Close
-	return c, nil
+	return mux
 }
 
 // ServeHTTP answers, unless the store is being closed.

@@ -113,7 +113,7 @@ func openServer(ctx context.Context, s *config.Settings, log *slog.Logger) (_ *s
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	srv.drain = cmp.Or(opt.DrainTimeout, ringback.DefaultDrainTimeout)
-	if srv.control, err = openControl(s.Store, srv.gateway, srv.store); err != nil {
+	if srv.control, err = openControl(s.Store, controlAnswers(s.Store, srv.gateway, srv.store)); err != nil {
 		// Not every file system has sockets, and a gateway without one still works.
 		log.Warn("no backup can be made while the gateway runs", "error", err)
 	}

@@ -173,28 +173,45 @@ func (f *File) Backup(ctx context.Context, path string, copied func(done, total 
 	return contents, wrap(err, "back up the store")
 }
 
+// within runs what can be interrupted by ctx.
+func (f *File) within(ctx context.Context, do func() error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	before := f.conn.SetInterrupt(ctx)
+	err := do()
+	f.conn.SetInterrupt(before)
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
 // Contents counts what the store holds.
-func (f *File) Contents(ctx context.Context) (job.Contents, error) {
-	defer f.conn.SetInterrupt(f.conn.SetInterrupt(ctx))
-	contents, err := f.conn.contents()
+func (f *File) Contents(ctx context.Context) (contents job.Contents, err error) {
+	err = f.within(ctx, func() (err error) {
+		contents, err = f.conn.contents()
+		return err
+	})
 	return contents, wrap(err, "count what the store holds")
 }
 
 // Bodies calls each for every body that is kept outside of the store.
 func (f *File) Bodies(ctx context.Context, each func(job.Body) error) error {
-	defer f.conn.SetInterrupt(f.conn.SetInterrupt(ctx))
-	var failed error
-	for _, table := range []string{"requests", "results"} {
-		err := f.conn.bind("SELECT body_ref, body_size FROM " + table + " WHERE body_ref IS NOT NULL").each(func(row *scanner) {
-			if b := (job.Body{Ref: row.text(), Size: row.int()}); failed == nil {
-				failed = each(b)
+	return wrap(f.within(ctx, func() error {
+		var failed error
+		for _, table := range []string{"requests", "results"} {
+			err := f.conn.bind("SELECT body_ref, body_size FROM " + table + " WHERE body_ref IS NOT NULL").each(func(row *scanner) {
+				if b := (job.Body{Ref: row.text(), Size: row.int()}); failed == nil {
+					failed = each(b)
+				}
+			})
+			if err := errors.Join(failed, err); err != nil {
+				return err
 			}
-		})
-		if err := errors.Join(failed, err); err != nil {
-			return fmt.Errorf("list bodies: %w", err)
 		}
-	}
-	return nil
+		return nil
+	}), "list bodies")
 }
 
 // KnownBodies tells which of the references some row names.

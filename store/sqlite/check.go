@@ -37,22 +37,29 @@ var contradictions = []struct{ what, query string }{
 // Check looks for damage in the file, and for rows that contradict each other. It
 // reads all that is stored.
 func (f *File) Check(ctx context.Context) (found []Finding, err error) {
-	defer f.conn.SetInterrupt(f.conn.SetInterrupt(ctx))
-	err = f.conn.bind("PRAGMA integrity_check").each(func(row *scanner) {
+	err = f.within(ctx, func() (err error) {
+		found, err = f.conn.inspect()
+		return err
+	})
+	return found, wrap(err, "check the store")
+}
+
+func (c *conn) inspect() (found []Finding, err error) {
+	err = c.bind("PRAGMA integrity_check").each(func(row *scanner) {
 		if text := row.text(); text != "ok" {
 			found = append(found, Finding{What: "SQLite: " + text})
 		}
 	})
 	if err != nil {
-		return nil, fmt.Errorf("check the store: %w", err)
+		return nil, err
 	}
-	for _, c := range contradictions {
+	for _, no := range contradictions {
 		var n int64
-		if err := f.conn.bind(c.query).each(func(row *scanner) { n = row.int() }); err != nil {
-			return nil, fmt.Errorf("check the store: %s: %w", c.what, err)
+		if err := c.bind(no.query).each(func(row *scanner) { n = row.int() }); err != nil {
+			return nil, fmt.Errorf("%s: %w", no.what, err)
 		}
 		if n > 0 {
-			found = append(found, Finding{What: c.what, Rows: n})
+			found = append(found, Finding{What: no.what, Rows: n})
 		}
 	}
 	return found, nil

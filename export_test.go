@@ -1,0 +1,6 @@
+package ringback
+
+import "context"
+
+// Clean deletes what is past its retention, now.
+func (g *Gateway) Clean(ctx context.Context) error { return g.cleanOnce(ctx) }
