@@ -9,7 +9,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"path/filepath"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +21,7 @@ import (
 	"github.com/ringback/ringback/internal/clamd"
 	"github.com/ringback/ringback/internal/clamtest"
 	"github.com/ringback/ringback/sign"
+	"github.com/ringback/ringback/store/sqlite"
 )
 
 // answers makes a receiver answer with these statuses, and 200 after them.
@@ -351,10 +355,37 @@ func TestAnAppSeesOnlyItsOwn(t *testing.T) {
 
 func TestMetricsCountWhatHappened(t *testing.T) {
 	t.Parallel()
-	g := setup(t, operation("relay", "POST /relay", ringback.Relay()))
+	produce := ringback.Func(func(_ context.Context, _ *ringback.Call, out *ringback.Result) error {
+		_, err := out.Write(make([]byte, 50_000))
+		return err
+	})
+	g := setup(t, operation("relay", "POST /relay", ringback.Relay()), operation("produce", "POST /produce", produce))
 	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(receiver.Close)
 	g.settled(t, g.call(t, client.Call{Path: "/relay", CallbackURL: receiver.URL}).ID)
+	g.settled(t, g.call(t, client.Call{Path: "/produce", CallbackURL: receiver.URL, Body: strings.NewReader("x")}).ID)
+	eventually(t, "the places in memory are given back", func() bool { return strings.Contains(g.metrics(t), `ringback_memory_items{what="callbacks"} 0`) })
+	text := g.metrics(t)
+	for _, line := range []string{
+		`ringback_jobs_finished_total{operation="relay",state="succeeded"} 1`,
+		`ringback_runs_total{operation="relay",outcome="succeeded"} 1`,
+		`ringback_callbacks_settled_total{state="delivered"} 2`,
+		`ringback_attempts_total{outcome="2xx"} 2`,
+		`ringback_memory_items{what="jobs"} 0`,
+		`ringback_memory_bytes{what="jobs"} 0`,
+		`ringback_memory_items{what="callbacks"} 0`,
+		`ringback_memory_bytes{what="callbacks"} 0`,
+		`ringback_backlog{what="jobs"} 0`,
+		`ringback_backlog_oldest_seconds{what="callbacks"} 0`,
+	} {
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("metrics lack %s", line)
+		}
+	}
+}
+
+func (g *gateway) metrics(t *testing.T) string {
+	t.Helper()
 	resp, err := http.Get(g.url + "/metrics")
 	if err != nil {
 		t.Fatal(err)
@@ -364,16 +395,124 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range []string{
-		`ringback_jobs_finished_total{operation="relay",state="succeeded"} 1`,
-		`ringback_runs_total{operation="relay",outcome="succeeded"} 1`,
-		`ringback_callbacks_settled_total{state="delivered"} 1`,
-		`ringback_attempts_total{outcome="2xx"} 1`,
-		`ringback_backlog{what="jobs"} 0`,
-		`ringback_backlog_oldest_seconds{what="callbacks"} 0`,
-	} {
-		if !strings.Contains(string(text), line+"\n") {
-			t.Errorf("metrics lack %s", line)
+	return string(text)
+}
+
+func TestJobsAreKeptForTheRetentionAfterAllIsOver(t *testing.T) {
+	t.Parallel()
+	var offset atomic.Int64
+	dir := t.TempDir()
+	g := start(t, dir, func(o *ringback.Options) {
+		o.Operations = []ringback.Operation{operation("relay", "POST /relay", ringback.Relay())}
+		o.Retention = 48 * time.Hour
+		o.Now = func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
+	})
+	g.join(t)
+	var down atomic.Bool
+	down.Store(true)
+	url, _ := listen(t, g.appSecret, func(_ int, w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/down" && down.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
 		}
+	})
+	large := func() io.Reader { return bytes.NewReader(make([]byte, 100_000)) }
+	over := g.call(t, client.Call{Path: "/relay", CallbackURL: url, Body: large()})
+	owing := g.call(t, client.Call{Path: "/relay", CallbackURL: url + "/down", Body: large()})
+	g.settled(t, over.ID)
+	eventually(t, "the second callback waits", func() bool {
+		j, err := g.app.Job(t.Context(), owing.ID)
+		return err == nil && len(j.Callbacks) == 1 && j.Callbacks[0].Attempts == 1 && j.Callbacks[0].NextAttemptAt.String() != ""
+	})
+	bodies := func() int {
+		found, err := filepath.Glob(filepath.Join(dir, "bodies", "??", "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(found)
+	}
+	there := func(id string) bool {
+		_, err := g.app.Job(t.Context(), id)
+		var problem *client.Problem
+		if err != nil && (!errors.As(err, &problem) || problem.Status != 404) {
+			t.Fatal(err)
+		}
+		return err == nil
+	}
+	clean := func(after time.Duration) {
+		t.Helper()
+		offset.Store(int64(after))
+		if err := g.Clean(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	clean(47 * time.Hour)
+	if !there(over.ID) || bodies() != 2 {
+		t.Errorf("within the retention: job %v, %d bodies", there(over.ID), bodies())
+	}
+	clean(49 * time.Hour)
+	if there(over.ID) || !there(owing.ID) || bodies() != 1 {
+		t.Errorf("after the retention: job %v, job that owes a callback %v, %d bodies", there(over.ID), there(owing.ID), bodies())
+	}
+}
+
+func TestAReceiverThatIsSentALinkCostsNoMemory(t *testing.T) {
+	// Not parallel: it looks at what the process allocates.
+	g := setup(t, operation("relay", "POST /relay", ringback.Relay()))
+	url, messages := listen(t, g.appSecret, nil)
+	const size = 100 << 20
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	g.call(t, client.Call{Path: "/relay", CallbackURL: url, Body: io.LimitReader(zeros{}, size), BodyBytes: size})
+	next(t, messages)
+	runtime.ReadMemStats(&after)
+	if grown := after.TotalAlloc - before.TotalAlloc; grown > size/4 {
+		t.Errorf("a document of %d MiB made the process allocate %d MiB", size>>20, grown>>20)
+	}
+}
+
+// zeros is an endless reader.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+func TestAFunctionThatDoesNotHeedItsContextHoldsNobodyUpForEver(t *testing.T) {
+	t.Parallel()
+	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "r.db"), sqlite.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	deaf, began := make(chan struct{}), make(chan struct{})
+	opt := options(t.TempDir())
+	opt.Dev, opt.DrainTimeout = true, 10*time.Millisecond
+	opt.Operations = []ringback.Operation{operation("deaf", "POST /deaf", ringback.Func(func(context.Context, *ringback.Call, *ringback.Result) error {
+		close(began)
+		<-deaf
+		return nil
+	}))}
+	gw, err := ringback.New(t.Context(), store, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- gw.Run(ctx) }()
+	server := httptest.NewServer(gw.Handler())
+	defer server.Close()
+	resp, err := http.Post(server.URL+"/deaf", "text/plain", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	<-began
+	cancel()
+	if err := <-done; err == nil {
+		t.Error("Run says that all has ended")
+	}
+	close(deaf)
+	if err := store.Close(); err != nil {
+		t.Error(err)
 	}
 }

@@ -28,7 +28,6 @@ import (
 	"github.com/ringback/ringback/internal/outbound"
 	"github.com/ringback/ringback/internal/seal"
 	"github.com/ringback/ringback/job"
-	"golang.org/x/sync/errgroup"
 )
 
 // Options configure a Gateway. SealKey, BodyDir and at least one operation or
@@ -202,20 +201,6 @@ func (g *Gateway) assemble(ctx context.Context) error {
 // Handler serves the operations and the gateway's own routes.
 func (g *Gateway) Handler() http.Handler { return g.api }
 
-// CheckCallbackURL says what would happen to a callback URL: the addresses that
-// would be dialled, or why it is refused.
-func (g *Gateway) CheckCallbackURL(ctx context.Context, url string) ([]string, error) {
-	_, addrs, err := g.client.Explain(ctx, url)
-	if err != nil {
-		return nil, err
-	}
-	texts := make([]string, len(addrs))
-	for i, addr := range addrs {
-		texts[i] = addr.String()
-	}
-	return texts, nil
-}
-
 // Run does the work until ctx is done. Then it takes nothing new, waits up to
 // DrainTimeout for what is under way, and returns; what is unfinished goes on at
 // the next start.
@@ -229,30 +214,30 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if swept > 0 {
 		g.opt.Log.Info("deleted what a crash had left behind", "bodies", swept)
 	}
-	if err := errors.Join(g.executor.Open(open), g.sender.Open(open)); err != nil {
+	if err := g.executor.Open(open); err != nil {
 		return fmt.Errorf("run: %w", err)
 	}
-	work, _ := errgroup.WithContext(ctx)
-	work.Go(func() error { return g.clean(ctx) })
-	<-ctx.Done()
-	g.drain()
-	return work.Wait()
+	if err := g.sender.Open(open); err != nil {
+		return errors.Join(fmt.Errorf("run: %w", err), g.drain())
+	}
+	g.clean(ctx)
+	return g.drain()
 }
 
 // drain ends the work: first that of backends, whose results owe callbacks, then
 // those.
-func (g *Gateway) drain() {
+func (g *Gateway) drain() error {
 	ctx, cancel := context.WithTimeout(context.Background(), g.opt.DrainTimeout)
 	defer cancel()
 	g.api.Drain()
-	g.executor.Close(ctx)
-	g.sender.Close(ctx)
+	err := errors.Join(g.executor.Close(ctx), g.sender.Close(ctx))
 	g.client.Close()
 	for _, op := range g.opt.Operations {
 		if c, ok := op.Backend.(io.Closer); ok {
-			c.Close()
+			err = errors.Join(err, c.Close())
 		}
 	}
+	return err
 }
 
 const (
@@ -262,8 +247,9 @@ const (
 	keyRetention = 24 * time.Hour
 )
 
-// clean deletes jobs whose retention is over, and the bodies that only they named.
-func (g *Gateway) clean(ctx context.Context) error {
+// clean deletes jobs whose retention is over, and the bodies that only they named,
+// until ctx is done.
+func (g *Gateway) clean(ctx context.Context) {
 	ticker := time.NewTicker(cleanInterval)
 	defer ticker.Stop()
 	for {
@@ -272,7 +258,7 @@ func (g *Gateway) clean(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-ticker.C:
 		}
 	}
@@ -286,12 +272,11 @@ func (g *Gateway) cleanOnce(ctx context.Context) error {
 			return err
 		}
 		for _, ref := range bodies {
-			if err := g.bodies.Delete(ref); err != nil {
-				return err
-			}
+			// Their rows are gone: what cannot be deleted now, the next start sweeps.
+			err = errors.Join(err, g.bodies.Delete(ref))
 		}
-		if n < cleanBatch {
-			return nil
+		if err != nil || n < cleanBatch {
+			return err
 		}
 	}
 }

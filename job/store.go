@@ -119,6 +119,9 @@ type Runs interface {
 	// them would lose the callback. The first terminal state wins: later ones
 	// return ErrTerminal and change nothing.
 	FinishRun(context.Context, Finish) error
+	// Overdue returns up to limit jobs that are not terminal though their deadline
+	// has come, bodies included.
+	Overdue(ctx context.Context, now time.Time, limit int) ([]*Job, error)
 	// DueRuns lists the operations that have unclaimed jobs, and when their
 	// first is due. It is for the start.
 	DueRuns(context.Context) ([]Due, error)

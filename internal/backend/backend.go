@@ -96,6 +96,9 @@ type Failure struct {
 	Detail  string
 	// Final says that another attempt would fail in the same way.
 	Final bool
+	// NotBegun says that this attempt has had no effect for certain: nobody was
+	// reached, nothing was started. Only then is an at_most_once run repeated.
+	NotBegun bool
 	// RetryAfter is the backend's own wish, 0 for none.
 	RetryAfter time.Duration
 	// Cause goes to the log only.

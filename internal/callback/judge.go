@@ -26,6 +26,8 @@ const (
 	retry                          // may succeed later
 	giveUp                         // would fail again for certain
 	paused                         // no attempt was made: the endpoint is disabled
+	putOff                         // no attempt was made: something of ours is wrong
+	cutOff                         // the gateway stopped during the attempt
 )
 
 // Error classes of an attempt beside those of outbound: an answer that is no
@@ -34,6 +36,7 @@ const (
 const (
 	ClassStatus     = "status"
 	ClassNoEndpoint = "no_endpoint"
+	ClassInternal   = "internal" // the gateway itself could not make the attempt, until its time was over
 )
 
 // judge says what an exchange means, and notes it in the attempt.
@@ -104,6 +107,13 @@ func (s *Sender) next(d job.Delivery, a *job.Attempt, v verdict) job.Settlement 
 	schedule := s.contract(d.Callback.Operation).Schedule
 	made := a.N - d.Callback.Round // in this round
 	switch {
+	case v.kind == putOff && now.Before(d.Callback.GiveUpAt):
+		st.State, st.DueAt, st.Attempt = job.Pending, now.Add(putOffDelay), nil
+	case v.kind == putOff:
+		a.Error = ClassInternal
+		st.State = job.Dead
+	case v.kind == cutOff:
+		st.State, st.DueAt = job.Pending, now
 	case v.kind == paused:
 		st.State, st.Waiting, st.DueAt, st.Attempt = job.Pending, "paused", now.Add(pausedDelay), nil
 	case v.kind == settled:
@@ -125,6 +135,9 @@ func (s *Sender) next(d job.Delivery, a *job.Attempt, v verdict) job.Settlement 
 
 // pausedDelay is how long after an endpoint was enabled its callbacks may rest.
 const pausedDelay = time.Minute
+
+// putOffDelay is how long a callback waits after an error of our own.
+const putOffDelay = 5 * time.Second
 
 // jitter spreads a delay by ±20 %, so that what failed together is not repeated
 // together.
@@ -151,7 +164,7 @@ func newMetrics(r prometheus.Registerer) metrics {
 		settled: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ringback_callbacks_settled_total",
 			Help: "Callbacks that came to their end, by state."}, []string{"state"}),
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ringback_attempts_total",
-			Help: "Attempts at callbacks, by outcome: the class of the status (2xx to 5xx) or of the error."}, []string{"outcome"}),
+			Help: "Attempts at callbacks, by outcome: the class of the status (2xx to 5xx), or the error class."}, []string{"outcome"}),
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "ringback_attempt_seconds",
 			Help: "Duration of attempts at callbacks.", Buckets: prometheus.ExponentialBuckets(0.001, 3, 10)}),
 	}
@@ -159,14 +172,10 @@ func newMetrics(r prometheus.Registerer) metrics {
 	return m
 }
 
-func (m metrics) tried(answer *outbound.Answer, err error, took time.Duration) {
-	outcome := "error"
-	var failed *outbound.Error
-	switch {
-	case err == nil:
-		outcome = strconv.Itoa(answer.Status/100) + "xx"
-	case errors.As(err, &failed):
-		outcome = string(failed.Class)
+func (m metrics) tried(a *job.Attempt, took time.Duration) {
+	outcome := a.Error
+	if a.Status != 0 {
+		outcome = strconv.Itoa(a.Status/100) + "xx"
 	}
 	m.attempts.WithLabelValues(outcome).Inc()
 	m.seconds.Observe(took.Seconds())

@@ -127,6 +127,28 @@ func TestRetryAfterHoldsButNotForEver(t *testing.T) {
 	}
 }
 
+func TestWhatIsOursIsPutOffButNotForEver(t *testing.T) {
+	t.Parallel()
+	s := sender(time.Hour)
+	cb := &job.Callback{Operation: "scan", GiveUpAt: at.Add(time.Hour)}
+	if st := s.next(job.Delivery{Callback: cb}, &job.Attempt{N: 1}, verdict{kind: putOff}); st.State != job.Pending || st.Attempt != nil || !st.DueAt.After(at) {
+		t.Errorf("before its end: %+v", st)
+	}
+	cb.GiveUpAt = at
+	if st := s.next(job.Delivery{Callback: cb}, &job.Attempt{N: 1}, verdict{kind: putOff}); st.State != job.Dead || st.Attempt.Error != ClassInternal {
+		t.Errorf("at its end: %+v", st)
+	}
+}
+
+func TestAnAttemptThatAShutdownCutsOffIsRecordedAndRepeated(t *testing.T) {
+	t.Parallel()
+	s := sender(time.Hour)
+	cb := &job.Callback{Operation: "scan", GiveUpAt: at.Add(time.Hour)}
+	if st := s.next(job.Delivery{Callback: cb}, &job.Attempt{N: 1, Error: "canceled"}, verdict{kind: cutOff}); st.State != job.Pending || st.Attempt == nil || !st.DueAt.Equal(at) {
+		t.Errorf("%+v", st)
+	}
+}
+
 func TestNothingIsDueBeyondGiveUp(t *testing.T) {
 	t.Parallel()
 	s := sender(time.Hour, time.Hour)

@@ -77,6 +77,7 @@ func New(opt Options) *Sender {
 		Failed: func(_ string, err error) { opt.Log.Error("load callbacks", "error", err) },
 		Now:    opt.Now,
 	})
+	opt.Registerer.MustRegister(s.window.Gauges("callbacks")...)
 	return s
 }
 
@@ -99,8 +100,14 @@ func (s *Sender) Open(ctx context.Context) error {
 	return nil
 }
 
-// Close lets attempts end until ctx is done, then cuts them off.
-func (s *Sender) Close(ctx context.Context) { s.window.Close(ctx) }
+// Close lets attempts end until ctx is done, then cuts them off. Its error says
+// that some did not heed that.
+func (s *Sender) Close(ctx context.Context) error {
+	if err := s.window.Close(ctx); err != nil {
+		return fmt.Errorf("close callbacks: %w", err)
+	}
+	return nil
+}
 
 // Committed hears of every change of the store.
 func (s *Sender) Committed(ch job.Change) {
@@ -175,30 +182,36 @@ func (s *Sender) Disown(j *job.Job, owed []job.OwedCallback) {
 // deliver makes one attempt at a callback and stores what follows from it.
 func (s *Sender) deliver(ctx context.Context, d job.Delivery, free func()) {
 	now := s.opt.Now()
-	attempt := &job.Attempt{N: d.Callback.Attempts + 1, StartedAt: now}
-	verdict, err := s.try(ctx, d, attempt)
-	free()
-	if err != nil {
-		s.settle(ctx, job.Settlement{Callback: d.Callback, State: job.Pending, DueAt: s.opt.Now().Add(time.Second), At: s.opt.Now()})
-		s.opt.Log.Error("callback put back", "callback", d.Callback.ID.Callback(), "error", err)
+	a := &job.Attempt{N: d.Callback.Attempts + 1, StartedAt: now}
+	if made := a.N - 1 - d.Callback.Round; made > len(s.contract(d.Callback.Operation).Schedule) {
+		// One that takes the process down with it each time ends here, too.
+		s.settle(ctx, job.Settlement{Callback: d.Callback, State: job.Dead, At: now})
 		return
 	}
-	s.settle(ctx, s.next(d, attempt, verdict))
+	v, err := s.try(ctx, d, a)
+	free()
+	if err != nil {
+		s.opt.Log.Error("callback put off", "callback", d.Callback.ID.Callback(), "error", err)
+		v = verdict{kind: putOff}
+	}
+	if v.kind != paused && v.kind != putOff {
+		s.metrics.tried(a, s.opt.Now().Sub(now))
+	}
+	s.settle(ctx, s.next(d, a, v))
 }
 
-// try makes the attempt. Its error means that none was made, or none that counts.
+// try makes the attempt. Its error means that none was made, and that it is ours.
 func (s *Sender) try(ctx context.Context, d job.Delivery, a *job.Attempt) (verdict, error) {
 	place, err := s.places.of(ctx, d.Callback)
+	var refused *outbound.URLError
 	switch {
 	case errors.Is(err, job.ErrNotFound):
 		a.Error = ClassNoEndpoint
 		return verdict{kind: giveUp}, nil
+	case errors.As(err, &refused):
+		a.Error = string(outbound.ClassRefused)
+		return verdict{kind: giveUp}, nil
 	case err != nil:
-		var refused *outbound.URLError
-		if errors.As(err, &refused) {
-			a.Error = string(outbound.ClassRefused)
-			return verdict{kind: giveUp}, nil
-		}
 		return verdict{}, err
 	case place.endpoint.Disabled:
 		return verdict{kind: paused}, nil
@@ -206,18 +219,18 @@ func (s *Sender) try(ctx context.Context, d job.Delivery, a *job.Attempt) (verdi
 	if err := s.opt.Store.StartAttempt(ctx, d.Callback.ID, a.N, a.StartedAt, d.Callback.Rescued); err != nil {
 		return verdict{}, err
 	}
-	body := appendEnvelope(make([]byte, 0, 512+int(d.Job.ResultBody().Size)), d.Callback, d.Job, s.opt.ResultLink)
+	body := appendEnvelope(make([]byte, 0, 1024+2*len(d.Job.ResultBody().Inline)), d.Callback, d.Job, s.opt.ResultLink)
 	header, err := s.header(place, d, a, body)
 	if err != nil {
 		return verdict{}, err
 	}
 	answer, err := s.opt.Client.Do(ctx, &outbound.Request{Target: place.target, Method: d.Callback.Method, Header: header, Body: body,
 		Timeout: s.contract(d.Callback.Operation).Timeout})
-	s.metrics.tried(answer, err, s.opt.Now().Sub(a.StartedAt))
+	v := judge(a, answer, err)
 	if err != nil && ctx.Err() != nil {
-		return verdict{}, fmt.Errorf("the gateway is stopping: %w", err)
+		v = verdict{kind: cutOff} // whether the receiver has it is not known
 	}
-	return judge(a, answer, err), nil
+	return v, nil
 }
 
 func (s *Sender) contract(operation string) job.Contract {
@@ -235,7 +248,9 @@ func (s *Sender) header(p *place, d job.Delivery, a *job.Attempt, body []byte) (
 		h[name] = value
 	}
 	h["Content-Type"] = contentTypeJSON
-	h["User-Agent"] = []string{s.opt.UserAgent}
+	if h["User-Agent"] == nil {
+		h["User-Agent"] = []string{s.opt.UserAgent}
+	}
 	if t := d.Job.Request.Trace.Child(); t.Parent != "" {
 		h["Traceparent"] = []string{t.Parent}
 		if t.State != "" {

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -53,16 +54,27 @@ type Executor struct {
 
 	mu   sync.Mutex
 	held map[job.ID]*held // the jobs in memory, queued or running
+	// gone are the last jobs that ended while they were not held: one that is being
+	// loaded at that moment must not run.
+	gone     [1024]job.ID
+	goneNext int
+
+	stop context.CancelFunc
+	work sync.WaitGroup
 }
 
-// held is what a cancellation needs to know of a job in memory.
+// held is what an end from outside, such as a cancellation, needs to know of a
+// job in memory.
 type held struct {
-	canceled bool
-	cancel   context.CancelCauseFunc // nil before the run
+	ended  bool
+	cancel context.CancelCauseFunc // nil before the run
 }
 
-// errCanceled is the cause of a run's end where its job was canceled meanwhile.
-var errCanceled = errors.New("the job was canceled")
+// The causes of a run's end beside its time-out.
+var (
+	errEnded    = errors.New("the job has come to its end meanwhile")
+	errDeadline = errors.New("the job's deadline has come")
+)
 
 // New makes an executor that does not run yet.
 func New(opt Options) *Executor {
@@ -83,9 +95,9 @@ func New(opt Options) *Executor {
 		MaxItems: e.opt.MaxItems, MaxGroupItems: max(e.opt.MaxItems/2, 1), MaxBytes: e.opt.MaxBytes, Workers: max(workers, 1),
 		Limit: func(op string) int { return max(e.ops[op].Concurrency, 1) },
 		Load: func(ctx context.Context, op string, limit int) ([]*job.Job, time.Time, error) {
-			jobs, next, err := opt.Store.ClaimRuns(ctx, op, opt.Now(), limit)
+			jobs, next, err := e.opt.Store.ClaimRuns(ctx, op, opt.Now(), limit)
 			for _, j := range jobs {
-				e.hold(j.ID)
+				e.holdLoaded(j.ID)
 			}
 			return jobs, next, err
 		},
@@ -94,6 +106,7 @@ func New(opt Options) *Executor {
 		Failed: func(op string, err error) { opt.Log.Error("load jobs", "operation", op, "error", err) },
 		Now:    opt.Now,
 	})
+	opt.Registerer.MustRegister(e.window.Gauges("jobs")...)
 	return e
 }
 
@@ -107,11 +120,54 @@ func (e *Executor) Open(ctx context.Context) error {
 		e.window.Due(d.Group, d.At)
 	}
 	e.window.Open()
+	watch, stop := context.WithCancel(context.WithoutCancel(ctx))
+	e.stop = stop
+	e.work.Go(func() { e.expire(watch) })
 	return nil
 }
 
 // Close lets runs end until ctx is done, then cuts them off and hands them back.
-func (e *Executor) Close(ctx context.Context) { e.window.Close(ctx) }
+// Its error says that some did not heed that.
+func (e *Executor) Close(ctx context.Context) error {
+	e.stop()
+	e.work.Wait()
+	if err := e.window.Close(ctx); err != nil {
+		return fmt.Errorf("close executor: %w", err)
+	}
+	return nil
+}
+
+const (
+	expireInterval = time.Second
+	expireBatch    = 100
+)
+
+// expire ends jobs whose deadline has come while they wait, in memory or on disk.
+func (e *Executor) expire(ctx context.Context) {
+	ticker := time.NewTicker(expireInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		overdue, err := e.opt.Store.Overdue(ctx, e.opt.Now(), expireBatch)
+		if err != nil {
+			if ctx.Err() == nil {
+				e.opt.Log.Error("find jobs whose deadline has come", "error", err)
+			}
+			continue
+		}
+		for _, j := range overdue {
+			e.finish(ctx, job.Finish{Job: j, State: job.Expired, At: e.opt.Now(), Error: expired()})
+		}
+	}
+}
+
+func expired() *job.Error {
+	return &job.Error{Code: job.CodeExpired, Message: "the job's deadline came before its result"}
+}
 
 // Reserve takes a place in memory for a job of an operation, before it is stored.
 func (e *Executor) Reserve(operation string, bytes int64) bool {
@@ -134,8 +190,8 @@ func (e *Executor) Committed(ch job.Change) {
 	case job.JobRetried:
 		e.window.Due(ch.Job.Operation, ch.Job.DueAt)
 	case job.JobFinished:
-		if ch.Job.State == job.Canceled {
-			e.cancel(ch.Job.ID)
+		if ch.Job.State == job.Canceled || ch.Job.State == job.Expired {
+			e.end(ch.Job.ID)
 		}
 	}
 }
@@ -146,25 +202,37 @@ func (e *Executor) hold(id job.ID) {
 	e.held[id] = &held{}
 }
 
-func (e *Executor) cancel(id job.ID) {
+// holdLoaded holds what was read from disk, and sees what has ended since.
+func (e *Executor) holdLoaded(id job.ID) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if h := e.held[id]; h != nil {
-		h.canceled = true
-		if h.cancel != nil {
-			h.cancel(errCanceled)
-		}
+	e.held[id] = &held{ended: slices.Contains(e.gone[:], id)}
+}
+
+// end makes a job in memory end without a run, or cuts its run off.
+func (e *Executor) end(id job.ID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	h := e.held[id]
+	if h == nil {
+		e.gone[e.goneNext] = id
+		e.goneNext = (e.goneNext + 1) % len(e.gone)
+		return
+	}
+	h.ended = true
+	if h.cancel != nil {
+		h.cancel(errEnded)
 	}
 }
 
-// runs notes how the run of a held job can be canceled. It is false where that
-// has happened before.
+// runs notes how the run of a held job can be cut off. It is false where the job
+// has ended before.
 func (e *Executor) runs(id job.ID, cancel context.CancelCauseFunc) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	h := e.held[id]
 	h.cancel = cancel
-	return !h.canceled
+	return !h.ended
 }
 
 func (e *Executor) letGo(id job.ID) {
@@ -198,11 +266,11 @@ func (e *Executor) run(ctx context.Context, j *job.Job, free func()) {
 		e.handBack(ctx, j, e.opt.Now().Add(time.Second))
 		return
 	}
-	timeout := op.Timeout
-	if !j.Deadline.IsZero() {
-		timeout = min(timeout, j.Deadline.Sub(now))
+	timeout, why := op.Timeout, context.DeadlineExceeded
+	if left := j.Deadline.Sub(now); !j.Deadline.IsZero() && left < timeout {
+		timeout, why = left, errDeadline
 	}
-	runCtx, stop := context.WithTimeout(runCtx, timeout)
+	runCtx, stop := context.WithTimeoutCause(runCtx, timeout, why)
 	defer stop()
 	result, err := e.attempt(runCtx, op, j, n)
 	cutOff := context.Cause(runCtx)
@@ -218,9 +286,11 @@ func (e *Executor) unfit(j *job.Job, op Operation, known bool, now time.Time) (j
 	case !known:
 		return job.Failed, &job.Error{Code: job.CodeUnconfigured, Message: "the gateway's configuration has this operation no more"}
 	case !j.Deadline.IsZero() && !now.Before(j.Deadline):
-		return job.Expired, &job.Error{Code: job.CodeExpired, Message: "the job's deadline came before its result"}
+		return job.Expired, expired()
 	case j.Interrupted > 0 && op.AtMostOnce:
 		return job.Failed, &job.Error{Code: job.CodeInterrupted, Message: "the gateway stopped during the run, and the operation runs at most once"}
+	case j.Runs >= op.Retry.Attempts && j.Error != nil && j.Interrupted == 0:
+		return job.Failed, j.Error // the configuration allows fewer attempts than it did
 	case j.Runs >= op.Retry.Attempts:
 		return job.Failed, &job.Error{Code: job.CodeInterrupted, Message: "the gateway stopped during the run, once too often"}
 	}
@@ -264,7 +334,7 @@ func (e *Executor) conclude(ctx context.Context, op Operation, j *job.Job, o out
 	now := e.opt.Now()
 	run := &job.Run{N: o.n, StartedAt: o.started, FinishedAt: now}
 	switch {
-	case errors.Is(o.cutOff, errCanceled):
+	case errors.Is(o.cutOff, errEnded):
 		e.discard(j, o.result)
 		e.metrics.runs.WithLabelValues(op.Name, "canceled").Inc()
 		return
@@ -280,11 +350,11 @@ func (e *Executor) conclude(ctx context.Context, op Operation, j *job.Job, o out
 	run.Error = &job.Error{Code: failure.Code, Message: failure.Message, Detail: failure.Detail}
 	e.metrics.ran(op.Name, string(failure.Code), now.Sub(o.started))
 	f := job.Finish{Job: j, State: job.Failed, At: now, Run: run, Error: run.Error}
-	if !failure.Final && o.n < op.Retry.Attempts {
+	switch {
+	case errors.Is(o.cutOff, errDeadline):
+		f.State = job.Expired
+	case !failure.Final && o.n < op.Retry.Attempts:
 		f.State, f.DueAt = job.Accepted, now.Add(max(backoff(op.Retry, o.n), min(failure.RetryAfter, maxRetryAfter)))
-		if !j.Deadline.IsZero() && f.DueAt.After(j.Deadline) {
-			f.DueAt = j.Deadline
-		}
 	}
 	e.finish(ctx, f)
 }
@@ -298,10 +368,19 @@ func (e *Executor) failure(op Operation, j *job.Job, o outcome, stopping bool) *
 	switch {
 	case stopping:
 		f = &backend.Failure{Code: job.CodeInterrupted, Message: "the gateway stopped during the run, and the operation runs at most once", Final: true}
+	case errors.Is(o.cutOff, errDeadline):
+		e := expired()
+		f = &backend.Failure{Code: e.Code, Message: e.Message, Final: true}
 	case errors.Is(o.cutOff, context.DeadlineExceeded):
 		f = &backend.Failure{Code: job.CodeTimeout, Message: "the attempt took longer than " + op.Timeout.String()}
 	case !errors.As(o.err, &f):
 		f = &backend.Failure{Code: job.CodeBackendError, Message: "the backend failed", Cause: o.err}
+	}
+	if op.AtMostOnce && !f.NotBegun {
+		// Whether it has had an effect is not known: it must not run again.
+		final := *f
+		final.Final = true
+		f = &final
 	}
 	e.opt.Log.Warn("run failed", "job", j.ID.Job(), "operation", op.Name, "attempt", o.n, "code", f.Code, "error", o.err)
 	return f

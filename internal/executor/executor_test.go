@@ -56,11 +56,18 @@ type rig struct {
 	*Executor
 	store  *sqlite.Store
 	script *script
+	mu     sync.Mutex
 	owed   []job.State
 	sealer *seal.Sealer
 }
 
 func setup(t *testing.T, op job.Operation, ends ...func(context.Context) (*job.Result, error)) *rig {
+	t.Helper()
+	return setupOn(t, func(s *sqlite.Store) job.Runs { return s }, op, ends...)
+}
+
+// setupOn puts something between executor and store.
+func setupOn(t *testing.T, between func(*sqlite.Store) job.Runs, op job.Operation, ends ...func(context.Context) (*job.Result, error)) *rig {
 	t.Helper()
 	store, err := sqlite.Open(context.Background(), filepath.Join(t.TempDir(), "r.db"), sqlite.Options{})
 	if err != nil {
@@ -76,8 +83,10 @@ func setup(t *testing.T, op job.Operation, ends ...func(context.Context) (*job.R
 	}
 	r := &rig{store: store, script: &script{ends: ends}, sealer: sealer}
 	op.Name = "work"
-	r.Executor = New(Options{Store: store, Bodies: bodies, Seal: sealer, Operations: []Operation{{Operation: op, Backend: r.script}},
+	r.Executor = New(Options{Store: between(store), Bodies: bodies, Seal: sealer, Operations: []Operation{{Operation: op, Backend: r.script}},
 		Owe: func(_ context.Context, _ *job.Job, state job.State, _ time.Time) []job.OwedCallback {
+			r.mu.Lock()
+			defer r.mu.Unlock()
 			r.owed = append(r.owed, state)
 			return nil
 		},
@@ -89,7 +98,9 @@ func setup(t *testing.T, op job.Operation, ends ...func(context.Context) (*job.R
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		r.Close(ctx)
+		if err := r.Close(ctx); err != nil {
+			t.Error(err)
+		}
 		store.Close()
 	})
 	return r
@@ -211,8 +222,98 @@ func TestADeadlineEndsTheWholeJob(t *testing.T) {
 		if j.State != job.Expired || j.Error.Code != job.CodeExpired || time.Since(began) > 2*time.Minute {
 			t.Fatalf("after %v: %+v %+v", time.Since(began), j, j.Error)
 		}
-		if !slices.Equal(r.owed, []job.State{job.Expired}) {
+	})
+}
+
+func TestADeadlineInTheLastAttemptExpiresTheJob(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := setup(t, job.Operation{Timeout: time.Hour, Retry: job.Retry{Attempts: 1}}, hang)
+		j := r.ended(t, r.accept(t, func(j *job.Job) { j.Deadline = j.CreatedAt.Add(time.Minute) }))
+		if j.State != job.Expired || j.Error.Code != job.CodeExpired || j.Runs != 1 {
+			t.Fatalf("%+v %+v", j, j.Error)
+		}
+	})
+}
+
+func TestADeadlineEndsAJobThatWaitsForItsTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := setup(t, job.Operation{Concurrency: 1, Timeout: time.Hour}, hang)
+		r.accept(t, nil)
+		began := time.Now()
+		j := r.ended(t, r.accept(t, func(j *job.Job) { j.Deadline = j.CreatedAt.Add(10 * time.Second) }))
+		if j.State != job.Expired || j.Runs != 0 || time.Since(began) > 15*time.Second {
+			t.Errorf("after %v: %+v", time.Since(began), j)
+		}
+		onDisk := r.accept(t, func(j *job.Job) { j.DueAt, j.Deadline = j.CreatedAt.Add(time.Hour), j.CreatedAt.Add(10*time.Second) })
+		if j := r.ended(t, onDisk); j.State != job.Expired {
+			t.Errorf("%+v", j)
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if !slices.Equal(r.owed, []job.State{job.Expired, job.Expired}) {
 			t.Errorf("owed: %v", r.owed)
+		}
+	})
+}
+
+func TestARunThatMayHaveHadAnEffectIsNotRepeatedAtMostOnce(t *testing.T) {
+	for name, end := range map[string]func(context.Context) (*job.Result, error){
+		"timeout": hang,
+		"unknown": func(context.Context) (*job.Result, error) { return nil, errors.New("broken pipe") },
+		"status":  fail(&backend.Failure{Code: job.CodeBackendStatus, RetryAfter: time.Second}),
+		"broken":  fail(&backend.Failure{Code: job.CodeUnreachable}),
+		"exit":    fail(&backend.Failure{Code: job.CodeExit}),
+		"panic":   func(context.Context) (*job.Result, error) { panic("oops") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := setup(t, job.Operation{AtMostOnce: true, Timeout: time.Minute, Retry: retry}, end)
+				if j := r.ended(t, r.accept(t, nil)); j.State != job.Failed || j.Runs != 1 || len(r.script.at) != 1 {
+					t.Errorf("%d runs: %+v", len(r.script.at), j)
+				}
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		r := setup(t, job.Operation{AtMostOnce: true, Retry: retry}, fail(&backend.Failure{Code: job.CodeUnreachable, NotBegun: true}), succeed)
+		if j := r.ended(t, r.accept(t, nil)); j.State != job.Succeeded || j.Runs != 2 {
+			t.Errorf("nobody was reached, and it was not repeated: %+v", j)
+		}
+	})
+}
+
+// late is a store in which a job ends between its claim and its way into memory.
+type late struct {
+	job.Runs
+	after func([]*job.Job)
+}
+
+func (l *late) ClaimRuns(ctx context.Context, op string, now time.Time, limit int) ([]*job.Job, time.Time, error) {
+	jobs, next, err := l.Runs.ClaimRuns(ctx, op, now, limit)
+	l.after(jobs)
+	return jobs, next, err
+}
+
+func TestAJobThatEndsWhileItIsLoadedIsNotRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := setupOn(t, func(s *sqlite.Store) job.Runs {
+			return &late{Runs: s, after: func(jobs []*job.Job) {
+				for _, j := range jobs {
+					if err := s.FinishRun(context.Background(), job.Finish{Job: j, State: job.Canceled, At: time.Now()}); err != nil {
+						t.Error(err)
+					}
+				}
+			}}
+		}, job.Operation{}, succeed)
+		now := time.Now()
+		j := &job.Job{ID: r.store.NewID(now), App: "shop", Operation: "work", State: job.Accepted, CreatedAt: now}
+		if _, err := r.store.Accept(t.Context(), job.Acceptance{Job: j}); err != nil {
+			t.Fatal(err)
+		}
+		r.ended(t, j.ID)
+		synctest.Wait()
+		if len(r.script.at) != 0 {
+			t.Errorf("%d runs of a canceled job", len(r.script.at))
 		}
 	})
 }
@@ -298,9 +399,8 @@ func (f *flaky) FinishRun(ctx context.Context, fin job.Finish) error {
 
 func TestAResultIsKeptWhileTheStoreCanTakeNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := setup(t, job.Operation{}, succeed)
-		f := &flaky{Runs: r.store, refuse: 5}
-		r.opt.Store = f
+		f := &flaky{refuse: 5}
+		r := setupOn(t, func(s *sqlite.Store) job.Runs { f.Runs = s; return f }, job.Operation{}, succeed)
 		if j := r.ended(t, r.accept(t, nil)); j.State != job.Succeeded || j.Runs != 1 {
 			t.Fatalf("%+v", j)
 		}

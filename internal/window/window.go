@@ -11,8 +11,11 @@ package window
 import (
 	"container/heap"
 	"context"
+	"errors"
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Options configure a Window. Load, Run and Limit are required.
@@ -87,18 +90,40 @@ func (w *Window[T]) Open() {
 	}
 }
 
+// closeGrace is how long what was canceled may take to end.
+const closeGrace = 5 * time.Second
+
+// ErrStillRunning is returned by Close for work that does not heed its context.
+var ErrStillRunning = errors.New("work did not end when it was canceled")
+
 // Close takes nothing new, lets what runs go on until ctx is done, then cancels
-// it, and returns when all has ended. What is queued stays claimed on disk, and
-// is found there at the next start.
-func (w *Window[T]) Close(ctx context.Context) {
+// it, and returns when all has ended, or closeGrace later. What is queued stays
+// claimed on disk, and is found there at the next start.
+func (w *Window[T]) Close(ctx context.Context) error {
 	w.mu.Lock()
 	w.closed = true
 	w.mu.Unlock()
 	w.signal()
-	stop := context.AfterFunc(ctx, w.cancel)
-	defer stop()
-	w.work.Wait()
+	ended := make(chan struct{})
+	go func() {
+		w.work.Wait()
+		close(ended)
+	}()
+	defer w.cancel()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+	}
 	w.cancel()
+	grace := time.NewTimer(closeGrace)
+	defer grace.Stop()
+	select {
+	case <-ended:
+		return nil
+	case <-grace.C:
+		return ErrStillRunning
+	}
 }
 
 // Reserve takes a place for fresh work. It is false where there is none, or
@@ -134,9 +159,7 @@ func (w *Window[T]) occupy(g *group[T], bytes int64) {
 func (w *Window[T]) Release(name string, bytes int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if g := w.groups[name]; g != nil {
-		w.vacate(g, bytes)
-	}
+	w.vacate(w.groups[name], bytes) // it has an item, so it is there
 }
 
 func (w *Window[T]) vacate(g *group[T], bytes int64) {
@@ -163,8 +186,12 @@ func (w *Window[T]) enqueue(g *group[T], item T) {
 	w.dispatch()
 }
 
-// Due tells that work of a group is on disk, unclaimed, and when it is due.
+// Due tells that work of a group is on disk, unclaimed, and when it is due: at
+// once for the zero time.
 func (w *Window[T]) Due(name string, at time.Time) {
+	if at.IsZero() {
+		at = w.opt.Now()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	g := w.group(name)
@@ -179,6 +206,19 @@ func (w *Window[T]) Counts() (items, running int, bytes int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.items, w.running, w.bytes
+}
+
+// Gauges are metrics of what is in memory; what says what the items are.
+func (w *Window[T]) Gauges(what string) []prometheus.Collector {
+	gauge := func(name, help string, value func(items, running int, bytes int64) float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "ringback_memory_" + name, Help: help,
+			ConstLabels: prometheus.Labels{"what": what}}, func() float64 { return value(w.Counts()) })
+	}
+	return []prometheus.Collector{
+		gauge("items", "What is in memory: waiting, running, or being stored.", func(items, _ int, _ int64) float64 { return float64(items) }),
+		gauge("running", "What of it runs.", func(_, running int, _ int64) float64 { return float64(running) }),
+		gauge("bytes", "How much memory it takes, about.", func(_, _ int, bytes int64) float64 { return float64(bytes) }),
+	}
 }
 
 func (w *Window[T]) group(name string) *group[T] {

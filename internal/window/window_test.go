@@ -309,7 +309,9 @@ func TestCloseWaitsForWhatRunsThenCancelsIt(t *testing.T) {
 		start := time.Now()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		w.Close(ctx)
+		if err := w.Close(ctx); err != nil {
+			t.Error(err)
+		}
 		if took := time.Since(start); took != time.Minute {
 			t.Errorf("closed after %v", took)
 		}
@@ -318,6 +320,39 @@ func TestCloseWaitsForWhatRunsThenCancelsIt(t *testing.T) {
 		}
 		if w.Reserve("g", 1) {
 			t.Error("a closed window gave a place")
+		}
+	})
+}
+
+func TestCloseDoesNotWaitForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		deaf := make(chan struct{})
+		w, _, _ := setup(t, func(o *Options[item]) { o.Run = func(context.Context, item, func()) { <-deaf } })
+		w.Reserve("g", 1)
+		w.Start("g", item{group: "g"})
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		start := time.Now()
+		if err := w.Close(ctx); !errors.Is(err, ErrStillRunning) || time.Since(start) != time.Minute+closeGrace {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		close(deaf)
+	})
+}
+
+func TestDueWithoutATimeLeaksNoPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _, _ := setup(t, nil)
+		for range 100 {
+			if !w.Reserve("g", 1) {
+				t.Fatal("no place")
+			}
+			w.Due("g", time.Time{})
+			w.Release("g", 1)
+			synctest.Wait()
+		}
+		if items, _, bytes := w.Counts(); items != 0 || bytes != 0 || len(w.groups) != 0 || len(w.due) != 0 {
+			t.Errorf("left behind: %d items, %d bytes, %d groups, %d due", items, bytes, len(w.groups), len(w.due))
 		}
 	})
 }

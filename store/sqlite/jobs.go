@@ -126,6 +126,29 @@ func (s *Store) putBack(ctx context.Context, sql string, ids []job.ID, now time.
 	}, nil)
 }
 
+// Overdue implements job.Runs.
+func (s *Store) Overdue(ctx context.Context, now time.Time, limit int) (jobs []*job.Job, err error) {
+	var ids []job.ID
+	err = s.read(ctx, func(c *conn) error {
+		return c.bind(`SELECT id FROM jobs WHERE deadline > 0 AND deadline <= ? AND due_at IS NOT NULL ORDER BY deadline LIMIT ?`).
+			time(now).int(int64(limit)).each(func(row *scanner) { ids = append(ids, row.id()) })
+	})
+	if err != nil {
+		return nil, fmt.Errorf("find overdue jobs: %w", err)
+	}
+	for _, id := range ids {
+		j, err := s.WholeJob(ctx, "", id)
+		if errors.Is(err, job.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("find overdue jobs: %w", err)
+		}
+		jobs = append(jobs, j)
+	}
+	return jobs, nil
+}
+
 // StartRun implements job.Runs.
 func (s *Store) StartRun(ctx context.Context, id job.ID, n int, at time.Time, await bool) error {
 	return s.start(ctx, start{id: id, n: n, at: at}, await)

@@ -79,6 +79,7 @@ CREATE TABLE jobs (
   result_echo   INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX jobs_due ON jobs (operation, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX jobs_overdue ON jobs (deadline) WHERE deadline > 0 AND due_at IS NOT NULL;
 CREATE INDEX jobs_of_app ON jobs (app);
 -- Of the states that few jobs are in: all but succeeded.
 CREATE INDEX jobs_of_state ON jobs (app, state) WHERE state <> 4;
