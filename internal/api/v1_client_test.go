@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"iter"
+	"slices"
 	"strings"
 	"testing"
 
@@ -84,7 +85,8 @@ func TestGoClientFollowsAJob(t *testing.T) {
 			g.settle(j)
 		}
 	}
-	if got := strings.Join(names, " "); got != "accepted succeeded callback" {
+	// How many looks it takes to see the callback settled is a matter of luck.
+	if got := strings.Join(slices.Compact(names), " "); got != "accepted succeeded callback" {
 		t.Errorf("events %q", got)
 	}
 	if done, err := c.WaitJob(ctx, j.ID.Job()); err != nil || !done.Settled() {
