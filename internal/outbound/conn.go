@@ -2,8 +2,11 @@ package outbound
 
 import (
 	"bufio"
+	"crypto/tls"
+	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 )
 
@@ -34,6 +37,28 @@ func (c *conn) Close() error { return c.tcp.Close() }
 
 // interrupt ends what is being read and written.
 func (c *conn) interrupt() { _ = c.tcp.SetDeadline(time.Unix(1, 0)) }
+
+// drained reports that all that has come over the connection has been read. What
+// TLS has taken from the socket, behind an answer in its record or in the records
+// after it, no probe sees any more: it would be the next answer. The deadline for
+// reading has passed afterwards.
+func (c *conn) drained() bool {
+	if c.in.Buffered() > 0 {
+		return false
+	}
+	secure, ok := c.Conn.(*tls.Conn)
+	if !ok {
+		return true
+	}
+	// With the deadline in the past, the read gets what is here and waits for
+	// nothing; such a time-out does not spoil a tls.Conn.
+	if c.tcp.SetReadDeadline(time.Unix(1, 0)) != nil {
+		return false
+	}
+	var octet [1]byte
+	n, err := secure.Read(octet[:])
+	return n == 0 && errors.Is(err, os.ErrDeadlineExceeded)
+}
 
 // Read reads for c.in, within the budget.
 func (c *conn) Read(p []byte) (int, error) {

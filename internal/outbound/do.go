@@ -112,7 +112,7 @@ func (a *attempt) exchange(ctx context.Context, cn *conn) (*Answer, *Error) {
 	body, whole := head.readBody(cn.in, a.client.limits.BodyBytes)
 	sent := sending.sent()
 	undisturbed := stop()
-	if whole && sent && undisturbed && head.reusable && cn.in.Buffered() == 0 {
+	if whole && sent && undisturbed && head.reusable && cn.drained() {
 		a.client.pool.put(a.request.Target.origin, cn)
 	} else {
 		_ = cn.Close()

@@ -218,60 +218,6 @@ func TestContentLengthThatIsTooLongCutsTheBody(t *testing.T) {
 	}
 }
 
-func TestSurplusIsNeverTheNextAnswer(t *testing.T) {
-	t.Parallel()
-	surplus := "HTTP/1.1 500 Surplus\r\nContent-Length: 0\r\n\r\n"
-	for name, answer := range map[string]string{
-		"length too short":      "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" + surplus,
-		"nothing announced":     "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" + surplus,
-		"no content":            "HTTP/1.1 204 No Content\r\n\r\n" + surplus,
-		"no content, announced": "HTTP/1.1 204 No Content\r\nContent-Length: 3\r\n\r\n",
-		"no content, chunked":   "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
-		"behind the last chunk": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + surplus,
-		"a trailer":             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: b\r\n\r\n",
-		"length and chunks":     "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-		"not modified":          "HTTP/1.1 304 Not Modified\r\n\r\n" + surplus,
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			r := listen(t, once(t, answer))
-			c := devClient(t, Limits{})
-			for i := range 3 {
-				answer := mustPost(t, c, r.url)
-				if answer.Status == 500 || answer.Truncated || answer.Timing.Reused {
-					t.Fatalf("answer %d: %+v", i+1, answer)
-				}
-			}
-			if n := r.accepted(); n != 3 {
-				t.Errorf("%d connections, want 3", n)
-			}
-		})
-	}
-}
-
-func TestOctetsThatComeUnaskedEndAnIdleConnection(t *testing.T) {
-	t.Parallel()
-	more, written := make(chan struct{}), make(chan struct{})
-	r := listen(t, func(c net.Conn, n int) {
-		in := bufio.NewReader(c)
-		readRequest(t, in)
-		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-		if n == 1 {
-			<-more
-			_, _ = io.WriteString(c, "HTTP/1.1 500 Late\r\nContent-Length: 0\r\n\r\n")
-			close(written)
-		}
-		untilClosed(c)
-	})
-	c := devClient(t, Limits{})
-	mustPost(t, c, r.url)
-	close(more)
-	<-written
-	if answer := mustPost(t, c, r.url); answer.Status != 200 || answer.Timing.Reused {
-		t.Errorf("got %+v", answer)
-	}
-}
-
 func TestRedirectIsAnAnswerAndNothingElse(t *testing.T) {
 	t.Parallel()
 	other := listen(t, func(net.Conn, int) {})

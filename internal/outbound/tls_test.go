@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -59,13 +60,19 @@ func serverConfig(t testing.TB, ca *authority, host string, notAfter time.Time) 
 func TestHTTPSConnectionIsVerifiedAndKept(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t)
-	r, _ := listenTLS(t, serverConfig(t, ca, "127.0.0.1", time.Now().Add(time.Hour)),
-		answering(t, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
-	c := tlsClient(t, ca.pool(), Limits{})
-	for i := range 3 {
-		answer := mustPost(t, c, r.url)
-		if string(answer.Body) != "ok" || answer.Timing.Reused != (i > 0) || (answer.Timing.TLS > 0) != (i == 0) {
-			t.Errorf("answer %d: %+v", i+1, answer)
+	for name, version := range map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13} {
+		for _, size := range []int{2, 10_000} {
+			config := serverConfig(t, ca, "127.0.0.1", time.Now().Add(time.Hour))
+			config.MaxVersion = version
+			body := strings.Repeat("x", size)
+			r, _ := listenTLS(t, config, answering(t, fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", size, body)))
+			c := tlsClient(t, ca.pool(), Limits{})
+			for i := range 3 {
+				answer := mustPost(t, c, r.url)
+				if string(answer.Body) != body || answer.Timing.Reused != (i > 0) || (answer.Timing.TLS > 0) != (i == 0) {
+					t.Errorf("TLS %s, answer %d: %+v", name, i+1, answer)
+				}
+			}
 		}
 	}
 }
