@@ -190,6 +190,7 @@ func (e *Executor) Committed(ch job.Change) {
 	case job.JobRetried:
 		e.window.Due(ch.Job.Operation, ch.Job.DueAt)
 	case job.JobFinished:
+		e.metrics.jobs.WithLabelValues(ch.Job.Operation, ch.Job.State.String()).Inc()
 		if ch.Job.State == job.Canceled || ch.Job.State == job.Expired {
 			e.end(ch.Job.ID)
 		}
@@ -412,9 +413,6 @@ func (e *Executor) finish(ctx context.Context, f job.Finish) {
 		}
 		err := e.opt.Store.FinishRun(context.WithoutCancel(ctx), f)
 		if err == nil {
-			if f.State.Terminal() {
-				e.metrics.jobs.WithLabelValues(f.Job.Operation, f.State.String()).Inc()
-			}
 			return
 		}
 		e.opt.Disown(&ended, f.Callbacks)
