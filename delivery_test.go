@@ -258,6 +258,9 @@ func TestACancellationReachesTheWorkAndIsCalledBack(t *testing.T) {
 	if err := g.app.Cancel(t.Context(), accepted.ID); err == nil {
 		t.Error("a second cancellation was accepted")
 	}
+	if line := `ringback_jobs_finished_total{operation="work",state="canceled"} 1`; !strings.Contains(g.metrics(t), line) {
+		t.Errorf("metrics lack %s", line)
+	}
 }
 
 func TestAPanicIsAFailedAttemptAndTheOutcomeIsCalledBack(t *testing.T) {
