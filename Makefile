@@ -1,6 +1,8 @@
 .DEFAULT_GOAL := help
-.PHONY: demo test lint bench crash build fuzz help
+.PHONY: demo test lint bench microbench crash build fuzz help
 
+# What has benchmarks of its own; the first four are store, signatures, lanes, envelope.
+MICROBENCH := ./store/sqlite ./sign ./internal/window ./internal/callback ./internal/outbound ./internal/api
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 demo: ## Show it: gateway, scanner and a small web shop that gets called back
@@ -16,8 +18,13 @@ lint: ## Check style and the packages' import rules
 	@scripts/setup.sh golangci-lint
 	.tools/bin/golangci-lint run ./...
 
-bench: ## Measure throughput and latency beside their in-memory limit
-	go run ./bench
+bench: ## Measure throughput and latency beside their in-memory limit (ARGS=-quick)
+	go run ./bench $(ARGS)
+
+microbench: ## Measure store, signatures, lanes, envelope and HTTP one by one (COUNT=6)
+	@mkdir -p .tools
+	go test -run '^$$' -bench . -benchmem -count $(or $(COUNT),6) $(MICROBENCH) | tee .tools/microbench.txt
+	go run golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da .tools/microbench.txt
 
 crash: ## Kill a gateway under load 200 times, and look for what it lost (ARGS='-kills 20')
 	go run ./bench/crash $(ARGS)
@@ -29,4 +36,4 @@ fuzz: ## Run each fuzz target for 10 seconds (TIME=1m for longer)
 	scripts/fuzz.sh $(TIME)
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
