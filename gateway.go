@@ -225,12 +225,17 @@ func (g *Gateway) Run(ctx context.Context) error {
 }
 
 // drain ends the work: first that of backends, whose results owe callbacks, then
-// those.
+// those. The callbacks have a quarter of the time to themselves: a run that lasts too
+// long must not have those cut off, and sent again, that are in flight.
 func (g *Gateway) drain() error {
-	ctx, cancel := context.WithTimeout(context.Background(), g.opt.DrainTimeout)
+	end, own := time.Now().Add(g.opt.DrainTimeout), g.opt.DrainTimeout/4
+	runs, cancel := context.WithDeadline(context.Background(), end.Add(-own))
 	defer cancel()
 	g.api.Drain()
-	err := errors.Join(g.executor.Close(ctx), g.sender.Close(ctx))
+	err := g.executor.Close(runs)
+	callbacks, stop := context.WithTimeout(context.Background(), max(time.Until(end), own))
+	defer stop()
+	err = errors.Join(err, g.sender.Close(callbacks))
 	g.client.Close()
 	for _, op := range g.opt.Operations {
 		if c, ok := op.Backend.(io.Closer); ok {
