@@ -20,9 +20,16 @@ type call struct {
 const (
 	inlineBytes   = 64 << 10 // above it the gateway keeps a body as a file
 	flakyEndpoint = "flaky"
+	tardyEndpoint = "tardy"
 	pathRelay     = "/relay"
 	pathCommand   = "/command"
 	pathOnce      = "/once"
+	pathSlow      = "/slow"
+	// firstBurst is the first of the numbers of calls that are made right before an
+	// orderly stop. Of each burst the first call's run outlasts the drain timeout,
+	// and the others' callbacks queue for a receiver that takes its time.
+	firstBurst = 1 << 30
+	burst      = 400
 )
 
 // callOf makes the call of a number.
@@ -47,6 +54,12 @@ func callOf(seed uint64, number int) call {
 		c.key = ""
 	case 2:
 		c.again = true
+	}
+	if number >= firstBurst {
+		c.path, c.endpoint, size = pathRelay, tardyEndpoint, 0
+		if (number-firstBurst)%burst == 0 {
+			c.path = pathSlow
+		}
 	}
 	c.body = fmt.Appendf(nil, "call %d\n", number)
 	filler := fmt.Appendf(nil, "%016x\n", random.Uint64())

@@ -28,7 +28,7 @@ type gateway struct {
 // its attempts by being interrupted.
 const configuration = `
 listen: %s
-drain_timeout: 3s
+drain_timeout: 2s
 log: {level: warn}
 operations:
   relay:
@@ -41,6 +41,10 @@ operations:
     backend: {command: {argv: [sh, -c, 'cat; sleep 0.02'], output_type: text/plain}}
     concurrency: 4
     retry: {attempts: 100, backoff: 50ms, max_backoff: 200ms}
+    callback: *often
+  slow:
+    route: POST /slow
+    backend: {command: {argv: [sh, -c, 'cat; sleep 4'], output_type: text/plain}}
     callback: *often
   once:
     route: POST /once

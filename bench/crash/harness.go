@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/ringback/ringback/client"
@@ -94,10 +95,11 @@ func (h *harness) trouble(ctx context.Context) error {
 			return err
 		}
 	}
-	for range h.restarts {
+	for i := range h.restarts {
 		if err := h.underLoad(ctx); err != nil {
 			return err
 		}
+		h.burst(ctx, i)
 		began := time.Now()
 		if err := h.gateway.stop(); err != nil {
 			return err
@@ -131,17 +133,29 @@ func (h *harness) underLoad(ctx context.Context) error {
 	return h.gateway.run(ctx, time.Duration(h.random.IntN(1000))*time.Millisecond)
 }
 
-// prepare makes the endpoint, as soon as the gateway serves.
+// burst makes the calls of the nth burst, and returns when all are accepted.
+func (h *harness) burst(ctx context.Context, n int) {
+	var calls sync.WaitGroup
+	for i := range burst {
+		calls.Go(func() { h.load.make(ctx, callOf(h.seed, firstBurst+n*burst+i)) })
+	}
+	calls.Wait()
+}
+
+// prepare makes the endpoints, as soon as the gateway serves.
 func (h *harness) prepare(ctx context.Context) error {
-	for {
-		_, err := h.load.api.CreateEndpoint(ctx, client.EndpointCreate{Name: flakyEndpoint, URL: h.receiver.url + "/flaky"})
-		if err == nil {
-			return nil
-		}
-		if stopped := h.gateway.run(ctx, 20*time.Millisecond); stopped != nil {
-			return fmt.Errorf("create an endpoint: %w: %w", stopped, err)
+	for _, name := range []string{flakyEndpoint, tardyEndpoint} {
+		for {
+			_, err := h.load.api.CreateEndpoint(ctx, client.EndpointCreate{Name: name, URL: h.receiver.url + "/" + name})
+			if err == nil {
+				break
+			}
+			if stopped := h.gateway.run(ctx, 20*time.Millisecond); stopped != nil {
+				return fmt.Errorf("create an endpoint: %w: %w", stopped, err)
+			}
 		}
 	}
+	return nil
 }
 
 // settlePatience bounds how long the gateway may take to finish what is left.

@@ -42,7 +42,8 @@ func (m *message) delivered() bool {
 	return false
 }
 
-// receiver is called back. What comes to /flaky it refuses now and then.
+// receiver is called back. What comes to /flaky it refuses now and then, and to
+// what comes to /tardy it answers late.
 type receiver struct {
 	seed   uint64
 	url    string
@@ -60,8 +61,9 @@ func newReceiver(seed uint64) (*receiver, error) {
 	}
 	r := &receiver{seed: seed, url: "http://" + listener.Addr().String(), messages: map[string]*message{}}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /steady", func(w http.ResponseWriter, req *http.Request) { r.receive(w, req, false) })
-	mux.HandleFunc("POST /flaky", func(w http.ResponseWriter, req *http.Request) { r.receive(w, req, true) })
+	mux.HandleFunc("POST /steady", r.receive)
+	mux.HandleFunc("POST /"+flakyEndpoint, r.receive)
+	mux.HandleFunc("POST /"+tardyEndpoint, r.receive)
 	r.server = &http.Server{Handler: mux}
 	go func() { _ = r.server.Serve(listener) }() // ends with close
 	return r, nil
@@ -85,7 +87,7 @@ type envelope struct {
 	} `json:"data"`
 }
 
-func (r *receiver) receive(w http.ResponseWriter, req *http.Request, flaky bool) {
+func (r *receiver) receive(w http.ResponseWriter, req *http.Request) {
 	got := receipt{began: time.Now(), taken: true}
 	body, err := io.ReadAll(req.Body)
 	if err != nil {
@@ -93,10 +95,14 @@ func (r *receiver) receive(w http.ResponseWriter, req *http.Request, flaky bool)
 	}
 	got.digest = sha256.Sum256(body)
 	// Exchanges that last let kills come into the middle of them.
-	if rand.IntN(50) == 0 {
+	switch {
+	case req.URL.Path == "/"+tardyEndpoint:
+		time.Sleep(time.Duration(100+rand.IntN(150)) * time.Millisecond)
+	case rand.IntN(50) == 0:
 		time.Sleep(time.Duration(rand.IntN(60)) * time.Millisecond)
 	}
 	chance := rand.IntN(100)
+	flaky := req.URL.Path == "/"+flakyEndpoint
 	cut := flaky && chance < 3
 	refuse := flaky && !cut && chance < 30
 	got.taken = !cut && !refuse
