@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -101,13 +102,17 @@ func (c *Copy) Add(ctx context.Context, b job.Body) error {
 		c.Linked++
 		return nil
 	}
-	if err := copyFile(ctx, from, to, b.Size); err != nil {
+	if err := copyFile(ctx, from, to); err != nil {
 		return fmt.Errorf("copy body %s: %w", b.Ref, err)
 	}
 	return nil
 }
 
-func copyFile(ctx context.Context, from, to string, size int64) error {
+// syncBytes are copied at a time: much that is unsynced at once would hold up the
+// syncs of others.
+const syncBytes = 4 << 20
+
+func copyFile(ctx context.Context, from, to string) error {
 	in, err := os.Open(from)
 	if err != nil {
 		return err
@@ -117,8 +122,16 @@ func copyFile(ctx context.Context, from, to string, size int64) error {
 	if err != nil {
 		return err
 	}
-	_, err = copyBounded(ctx, out, in, size)
-	return errors.Join(err, out.Sync(), out.Close())
+	for err == nil {
+		_, err = io.CopyN(out, in, syncBytes)
+		if serr := errors.Join(out.Sync(), ctx.Err()); serr != nil {
+			err = serr
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return errors.Join(err, out.Close())
 }
 
 // Close syncs the names of what was added.

@@ -48,7 +48,7 @@ func TestHeldDeletionsAreDoneWhenTheLastHoldEnds(t *testing.T) {
 func TestBodiesAreCopiedWhereTheyCannotBeLinked(t *testing.T) {
 	t.Parallel()
 	d, root := setup(t)
-	document := octets(100_000)
+	document := octets(syncBytes + 100_000)
 	ref := put(t, d, document)
 	for name, link := range map[string]func(string, string) error{
 		"linked": os.Link,
@@ -60,7 +60,7 @@ func TestBodiesAreCopiedWhereTheyCannotBeLinked(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.link = link
-		if err := errors.Join(c.Add(t.Context(), job.Body{Ref: ref, Size: 100_000}), c.Close()); err != nil {
+		if err := errors.Join(c.Add(t.Context(), job.Body{Ref: ref, Size: int64(len(document))}), c.Close()); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		got, err := os.ReadFile(filepath.Join(to, ref[len(ref)-2:], ref))

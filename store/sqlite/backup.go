@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/ncruces/go-sqlite3"
 	"github.com/ringback/ringback/job"
@@ -79,15 +80,23 @@ func (c *conn) copyTo(ctx context.Context, path string, copied func(done, total 
 		return err
 	}
 	for done := false; !done && err == nil; {
-		if err = ctx.Err(); err == nil {
-			done, err = b.Step(stepPages)
-			copied(int64(b.PageCount()-b.Remaining())*pageBytes, int64(b.PageCount())*pageBytes)
-		}
+		begun := time.Now()
+		done, err = b.Step(stepPages)
+		copied(int64(b.PageCount()-b.Remaining())*pageBytes, int64(b.PageCount())*pageBytes)
+		// Much that is unsynced at once would hold up the writer's own syncs.
+		err = errors.Join(err, f.Sync(), pause(ctx, time.Since(begun)))
 	}
-	if err = errors.Join(err, b.Close()); err != nil {
-		return err
+	return errors.Join(err, b.Close(), f.Sync())
+}
+
+// pause leaves the disk to others for a while.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return ctx.Err()
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return f.Sync()
 }
 
 // File is a store's file that no gateway works on, to be looked at and copied. What

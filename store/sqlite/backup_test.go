@@ -25,7 +25,7 @@ func whole(t *testing.T, n int) *Store {
 	}
 	for i := range n {
 		j := newJob(s)
-		j.Request.Body = job.Body{Inline: make([]byte, 10_000), Size: 10_000}
+		j.Request.Body = job.Body{Inline: make([]byte, 60_000), Size: 60_000}
 		if i == 0 {
 			j.Request.Body = job.Body{Ref: strings.Repeat("a", 40), Size: 100_000}
 		}
@@ -41,7 +41,7 @@ func whole(t *testing.T, n int) *Store {
 
 func TestBackupIsOfOneMoment(t *testing.T) {
 	t.Parallel()
-	s := whole(t, 400)
+	s := whole(t, 60)
 	var late *job.Job
 	var bodies []job.Body
 	path := filepath.Join(t.TempDir(), "copy?%#&.db")
@@ -59,7 +59,7 @@ func TestBackupIsOfOneMoment(t *testing.T) {
 	if late == nil {
 		t.Fatal("the store is too small to be copied in steps")
 	}
-	if v.Jobs["succeeded"] != 400 || len(v.Jobs) != 1 || v.Callbacks["pending"] != 400 || v.Apps != 1 || v.Schema != 1 || v.OldestUnfinished.IsZero() {
+	if v.Jobs["succeeded"] != 60 || len(v.Jobs) != 1 || v.Callbacks["pending"] != 60 || v.Apps != 1 || v.Schema != 1 || v.OldestUnfinished.IsZero() {
 		t.Errorf("contents %+v", v)
 	}
 	if len(bodies) != 1 || bodies[0].Size != 100_000 || v.Bodies != 1 || v.BodyBytes != 100_000 {
@@ -77,7 +77,7 @@ func TestBackupIsOfOneMoment(t *testing.T) {
 
 func TestBackupThatIsGivenUpEndsSoon(t *testing.T) {
 	t.Parallel()
-	s := whole(t, 400)
+	s := whole(t, 60)
 	ctx, cancel := context.WithCancel(t.Context())
 	var copied, all int64
 	_, err := s.Backup(ctx, filepath.Join(t.TempDir(), "copy.db"), func(done, total int64) {
