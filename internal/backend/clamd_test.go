@@ -5,13 +5,16 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/ringback/ringback/internal/clamd"
@@ -234,6 +237,78 @@ func TestVerdictBeforeTheEndOfTheDocumentDoesNotCount(t *testing.T) {
 	}
 }
 
+func TestScannerThatTakesNoWorkIsAFailedAttempt(t *testing.T) {
+	t.Parallel()
+	says := func(words string) func(net.Conn) {
+		return func(conn net.Conn) {
+			_, _ = io.WriteString(conn, words)
+			_ = conn.(*net.TCPConn).CloseWrite()
+			_, _ = io.Copy(io.Discard, conn) // no reset, which could overtake the words
+		}
+	}
+	for name, scanner := range map[string]struct {
+		serve func(net.Conn)
+		code  job.Code
+	}{
+		"closes at once":       {func(net.Conn) {}, job.CodeUnreachable},
+		"resets at once":       {func(conn net.Conn) { _ = conn.(*net.TCPConn).SetLinger(0) }, job.CodeUnreachable},
+		"ends without a word":  {says(""), job.CodeUnreachable},
+		"is busy":              {says("BUSY\x00"), job.CodeBackendError},
+		"is busy, cut off":     {says("BUSY"), job.CodeUnreachable},
+		"reports a full queue": {says("Too many connections. ERROR\x00"), job.CodeBackendError},
+	} {
+		for _, versionKnown := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, version known %v", name, versionKnown), func(t *testing.T) {
+				t.Parallel()
+				b := newClamd(t, strings.TrimPrefix(rawUpstream(t, scanner.serve), "http://"))
+				if versionKnown {
+					b.engine, b.askedAt = engine, time.Now()
+				}
+				_, err := b.Run(t.Context(), newRun(t, make([]byte, 1<<20)))
+				wantFailure(t, err, scanner.code, false)
+			})
+		}
+	}
+}
+
+func TestScannerWithAFullQueueOfConnectionsIsUnreachable(t *testing.T) {
+	t.Parallel()
+	socket := filepath.Join(t.TempDir(), "s")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	shortenQueue(t, listener.(*net.UnixListener))
+	// Nobody accepts: what connects stays in the queue, until it is full.
+	for {
+		waiting, err := net.Dial("unix", socket)
+		if err != nil {
+			break
+		}
+		t.Cleanup(func() { waiting.Close() })
+	}
+	b := newClamd(t, "unix:"+socket)
+	_, err = b.Run(t.Context(), newRun(t, []byte("x")))
+	wantFailure(t, err, job.CodeUnreachable, false)
+	b.engine, b.askedAt = engine, time.Now()
+	_, err = b.Run(t.Context(), newRun(t, []byte("x")))
+	wantFailure(t, err, job.CodeUnreachable, false)
+}
+
+// shortenQueue lets next to no connection wait for being accepted.
+func shortenQueue(t testing.TB, listener *net.UnixListener) {
+	t.Helper()
+	raw, err := listener.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var listenErr error
+	if err := raw.Control(func(fd uintptr) { listenErr = syscall.Listen(int(fd), 0) }); err != nil || listenErr != nil {
+		t.Fatal(err, listenErr)
+	}
+}
+
 func TestScannerGetsTheDocumentWhole(t *testing.T) {
 	t.Parallel()
 	document := bytes.Repeat([]byte("0123456789"), 50_001)
@@ -308,6 +383,28 @@ func FuzzParseReply(f *testing.F) {
 		}
 		if err != nil && signature != "" || signature != readable([]byte(signature)) {
 			t.Fatalf("%q: %q, %v", reply, signature, err)
+		}
+	})
+}
+
+func FuzzReadReply(f *testing.F) {
+	for _, octets := range []string{"stream: OK\x00", "stream: OK", "", "\x00", "a\x00b\x00", strings.Repeat("a", 300) + "\x00",
+		strings.Repeat("a", maxReply) + "\x00", strings.Repeat("a", 2*maxReply)} {
+		f.Add([]byte(octets), false)
+		f.Add([]byte(octets), true)
+	}
+	f.Fuzz(func(t *testing.T, octets []byte, bytewise bool) {
+		var from io.Reader = bytes.NewReader(octets)
+		if bytewise {
+			from = iotest.OneByteReader(from)
+		}
+		reply, err := readReply(from)
+		want, _, ended := bytes.Cut(octets, []byte{0})
+		if err == nil && (!ended || reply != string(want)) {
+			t.Fatalf("%q is read as %q", octets, reply)
+		}
+		if err != nil && (reply != "" || ended && len(want) <= maxReply) {
+			t.Fatalf("%q: %q, %v", octets, reply, err)
 		}
 	})
 }

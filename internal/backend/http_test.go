@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -379,6 +380,36 @@ func TestRetryAfter(t *testing.T) {
 			t.Errorf("%q: %v, want %v", value, got, want)
 		}
 	}
+}
+
+func FuzzRetryAfter(f *testing.F) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for _, value := range []string{"", "0", "120", "0000000000000000000000000000007", "99999999999999999999999", "-1", "+1", "1 ",
+		now.Add(time.Minute).Format(http.TimeFormat), now.Add(time.Minute).Format(time.RFC850), now.Format(time.ANSIC),
+		"Mon, 01 Jan 0001 00:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT"} {
+		f.Add(value)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		got := retryAfter(value, now)
+		if got < 0 || got > maxRetryAfter {
+			t.Fatalf("%q: %v", value, got)
+		}
+		// math/big has no limit and knows no dates: what it reads is a number of seconds.
+		seconds, isNumber := new(big.Int).SetString(value, 10)
+		isNumber = isNumber && strings.Trim(value, "0123456789") == ""
+		if isNumber {
+			want := maxRetryAfter
+			if seconds.Cmp(big.NewInt(int64(maxRetryAfter/time.Second))) < 0 {
+				want = time.Duration(seconds.Int64()) * time.Second
+			}
+			if got != want {
+				t.Fatalf("%q: %v, want %v", value, got, want)
+			}
+		}
+		if _, err := http.ParseTime(value); err != nil && !isNumber && got != 0 {
+			t.Fatalf("%q: %v, want nothing", value, got)
+		}
+	})
 }
 
 func TestCanceledRunHangsUpWhileItUploads(t *testing.T) {
