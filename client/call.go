@@ -54,6 +54,9 @@ type Result struct {
 // headerJobID is in the answer to a call that waited for its job's end.
 const headerJobID = "Ringback-Job-Id"
 
+// headerResultStatus is in the answer to who asks for a job's result.
+const headerResultStatus = "Ringback-Result-Status"
+
 // Call calls an operation. Where the job ends without a result within Call.Wait,
 // the error is a *Problem with the JobID. Before the answer a call may or may not have been
 // accepted: to repeat it is safe with the same IdempotencyKey.
@@ -71,20 +74,23 @@ func (c *Client) Call(ctx context.Context, call Call) (*Answer, error) {
 	switch {
 	case resp.StatusCode == http.StatusAccepted && !waited:
 		defer resp.Body.Close()
-		job := &AcceptedJob{}
-		if err := c.decode(resp, job); err != nil {
+		job, err := decode[AcceptedJob](c, resp)
+		if err != nil {
 			return nil, err
 		}
 		return &Answer{Job: job}, nil
-	case resp.StatusCode/100 == 2:
+	case resp.StatusCode/100 == 2 && waited:
 		return &Answer{Result: resultOf(resp)}, nil
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode/100 == 2 {
+		return nil, c.foreign(resp, "no job")
+	}
 	return nil, problemOf(resp)
 }
 
 func resultOf(resp *http.Response) *Result {
-	status, err := strconv.Atoi(resp.Header.Get("Ringback-Result-Status"))
+	status, err := strconv.Atoi(resp.Header.Get(headerResultStatus))
 	if err != nil {
 		status = resp.StatusCode
 	}

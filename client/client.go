@@ -121,43 +121,46 @@ func (c *Client) request(ctx context.Context, method, path string, body any) (*h
 }
 
 // ask makes an exchange below /v1 whose answer is a T.
-func ask[T any](ctx context.Context, c *Client, method, path string, body any) (*T, error) {
-	out := new(T)
-	if err := c.do(ctx, method, path, body, out); err != nil {
+func ask[T any, A answer[T]](ctx context.Context, c *Client, method, path string, body any) (A, error) {
+	resp, err := c.exchange(ctx, method, path, body)
+	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	defer resp.Body.Close()
+	return decode[T, A](c, resp)
 }
 
-// do makes an exchange below /v1 and reads the JSON answer into out, unless out
-// is nil.
-func (c *Client) do(ctx context.Context, method, path string, body, out any) error {
+// exchange makes an exchange below /v1, and an error of an answer that is no
+// success. The caller closes the answer's body.
+func (c *Client) exchange(ctx context.Context, method, path string, body any) (*http.Response, error) {
 	req, err := c.request(ctx, method, path, body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	resp, err := c.send(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer resp.Body.Close()
 	if resp.StatusCode/100 != 2 {
-		return problemOf(resp)
+		defer resp.Body.Close()
+		return nil, problemOf(resp)
 	}
-	if out == nil {
-		return nil
-	}
-	return c.decode(resp, out)
+	return resp, nil
 }
 
-func (c *Client) decode(resp *http.Response, out any) error {
+func decode[T any, A answer[T]](c *Client, resp *http.Response) (A, error) {
 	if kind := mediaType(resp); kind != "application/json" {
-		return fmt.Errorf("%s answered %d with %q where JSON was expected: is it a Ringback gateway?", c.origin, resp.StatusCode, kind)
+		return nil, c.foreign(resp, fmt.Sprintf("%q where JSON was expected", kind))
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswerBytes)).Decode(out); err != nil {
-		return fmt.Errorf("read the answer of %s: %w", c.origin, err)
+	out := A(new(T))
+	err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswerBytes)).Decode(out)
+	if _, other := errors.AsType[*json.UnmarshalTypeError](err); other || err == nil && !out.whole() {
+		return nil, c.foreign(resp, "other JSON than was expected")
 	}
-	return nil
+	if err != nil {
+		return nil, fmt.Errorf("read the answer of %s: %w", c.origin, err)
+	}
+	return out, nil
 }
 
 func mediaType(resp *http.Response) string {

@@ -131,7 +131,7 @@ func TestAnswerThatIsNotJSONIsAnError(t *testing.T) {
 func TestIDsCannotLeaveTheirPlaceInThePath(t *testing.T) {
 	t.Parallel()
 	c := setup(t, func(w http.ResponseWriter, r *http.Request) {
-		answer(w, 200, "application/json", fmt.Sprintf(`{"id":%q}`, r.RequestURI))
+		answer(w, 200, "application/json", fmt.Sprintf(`{"id":%q,"status":"running"}`, r.RequestURI))
 	})
 	job, err := c.Job(t.Context(), "../apps?x#y")
 	if err != nil || job.ID != "/v1/jobs/..%2Fapps%3Fx%23y" {
@@ -229,9 +229,9 @@ func TestListsAreReadPageByPage(t *testing.T) {
 		asked <- r.RequestURI
 		switch r.FormValue("cursor") {
 		case "":
-			answer(w, 200, "application/json", `{"data":[{"id":"job_3"},{"id":"job_2"}],"next":"a b"}`)
+			answer(w, 200, "application/json", `{"data":[{"id":"job_3","status":"failed"},{"id":"job_2","status":"failed"}],"next":"a b"}`)
 		case "a b":
-			answer(w, 200, "application/json", `{"data":[{"id":"job_1"}],"next":null}`)
+			answer(w, 200, "application/json", `{"data":[{"id":"job_1","status":"failed"}],"next":null}`)
 		default:
 			answer(w, 400, "text/plain", "")
 		}
@@ -268,7 +268,7 @@ func TestResultTellsNotYetFromNever(t *testing.T) {
 	c := setup(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/v1/jobs/running/result":
-			answer(w, 202, "application/json", `{"id":"running"}`)
+			answer(w, 202, "application/json", `{"id":"running","status":"running"}`)
 		case "/v1/jobs/failed/result":
 			answer(w, 409, "application/problem+json", `{"title":"No result","code":"timeout"}`)
 		default:
@@ -351,7 +351,11 @@ func TestEveryQuestionGoesWhereTheAPIHasIt(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		asked <- strings.TrimSpace(r.Method + " " + r.RequestURI + " " + string(body))
-		answer(w, 200, "application/json", `{"data":[],"next":null}`)
+		if r.Method == "DELETE" && strings.Contains(r.URL.Path, "/endpoints/") {
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		answer(w, 200, "application/json", `{"id":"i","status":"pending","name":"n","url":"u","key":"k","secret":"s","data":[],"next":null}`)
 	}))
 	t.Cleanup(server.Close)
 	c, err := client.New(server.URL+"/gw/", "", client.Options{Prefix: "/.ringback"})

@@ -99,7 +99,7 @@ func (s *stream) read(ctx context.Context, yield func(Event) bool) (more bool, e
 	case resp.StatusCode != http.StatusOK:
 		return false, problemOf(resp)
 	case mediaType(resp) != "text/event-stream":
-		return false, fmt.Errorf("%s answered with %q where events were expected", s.c.origin, mediaType(resp))
+		return false, s.c.foreign(resp, fmt.Sprintf("%q where events were expected", mediaType(resp)))
 	}
 	more, err = s.consume(resp.Body, yield)
 	if err != nil {
@@ -113,7 +113,10 @@ func (s *stream) consume(body io.Reader, yield func(Event) bool) (more bool, err
 	more = true
 	broken := readEvents(body, &s.retry, func(m message) bool {
 		e := Event{ID: m.id, Name: m.name}
-		if err = json.Unmarshal(m.data, &e.Job); err != nil {
+		if err = json.Unmarshal(m.data, &e.Job); err == nil && e.Job.Status == "" {
+			err = ErrForeign
+		}
+		if err != nil {
 			return false
 		}
 		s.lastID = cmp.Or(m.id, s.lastID)

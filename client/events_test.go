@@ -88,7 +88,7 @@ func TestEventsEndWhereTheReaderHasEnough(t *testing.T) {
 	closed := make(chan struct{})
 	c := setup(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
-		fmt.Fprint(w, event("1", "running", "{}"))
+		fmt.Fprint(w, event("1", "running", `{"status":"running"}`))
 		if err := http.NewResponseController(w).Flush(); err != nil {
 			t.Error(err)
 		}

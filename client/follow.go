@@ -71,21 +71,25 @@ func (c *Client) Result(ctx context.Context, id string) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case resp.StatusCode == http.StatusAccepted:
-		resp.Body.Close()
-		return nil, nil
-	case resp.StatusCode/100 == 2:
+	if resp.StatusCode/100 == 2 && resp.Header.Get(headerResultStatus) != "" {
 		return resultOf(resp), nil
 	}
 	defer resp.Body.Close()
+	switch {
+	case resp.StatusCode == http.StatusAccepted:
+		_, err := decode[Job](c, resp)
+		return nil, err
+	case resp.StatusCode/100 == 2:
+		return nil, c.foreign(resp, "no result of a job")
+	}
 	return nil, problemOf(resp)
 }
 
 // Cancel ends a job that has not ended. It fails with a *Problem of status 409
 // where the job's end came first.
 func (c *Client) Cancel(ctx context.Context, id string) error {
-	return c.do(ctx, "DELETE", "/jobs/"+url.PathEscape(id), nil, nil)
+	_, err := ask[Job](ctx, c, "DELETE", "/jobs/"+url.PathEscape(id), nil)
+	return err
 }
 
 // Jobs lists the app's jobs, newest first.

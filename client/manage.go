@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"iter"
+	"net/http"
 	"net/url"
 )
 
@@ -28,7 +29,15 @@ func (c *Client) UpdateEndpoint(ctx context.Context, name string, p EndpointPatc
 
 // DeleteEndpoint removes an endpoint.
 func (c *Client) DeleteEndpoint(ctx context.Context, name string) error {
-	return c.do(ctx, "DELETE", endpointPath(name), nil, nil)
+	resp, err := c.exchange(ctx, "DELETE", endpointPath(name), nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusNoContent {
+		return c.foreign(resp, "what is no confirmation")
+	}
+	return nil
 }
 
 // Secret reads the signing secret of an endpoint, or with an empty name the

@@ -17,7 +17,7 @@ func TestLargeUploadShowsItsProgressOnATerminalOnly(t *testing.T) {
 	gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.Header().Set("Location", "/v1/jobs/job_1")
-		answer(w, 202, client.AcceptedJob{ID: "job_1"})
+		answer(w, 202, client.AcceptedJob{ID: "job_1", Status: client.StatusAccepted})
 	}))
 	t.Cleanup(gateway.Close)
 	for _, c := range []struct {

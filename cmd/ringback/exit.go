@@ -43,7 +43,7 @@ func explain(err error) *failure {
 		return f
 	}
 	if p, ok := errors.AsType[*client.Problem](err); ok {
-		return &failure{code: codeOfStatus(p.Status), err: err, hint: hintOf(p)}
+		return &failure{code: codeOf(p), err: err, hint: hintOf(p)}
 	}
 	if errors.Is(err, context.Canceled) {
 		return &failure{code: exitInterrupted, err: errors.New("interrupted")}
@@ -51,30 +51,45 @@ func explain(err error) *failure {
 	if errors.Is(err, client.ErrNoAnswer) {
 		return &failure{code: exitUnavailable, err: err, hint: "is the gateway running? --url or RINGBACK_URL says where"}
 	}
-	return &failure{code: exitFailure, err: err}
+	f := &failure{code: exitFailure, err: err}
+	if errors.Is(err, client.ErrForeign) {
+		f.hint = foreignHint
+	}
+	return f
 }
 
-func codeOfStatus(status int) int {
-	switch status {
-	case http.StatusNotFound:
-		return exitNotFound
+const foreignHint = "is --url right, and --prefix? a gateway in front of an API has --prefix /.ringback"
+
+func codeOf(p *client.Problem) int {
+	switch p.Status {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return exitUnavailable
 	}
-	if status < http.StatusInternalServerError {
-		return exitRefused
+	switch {
+	case p.Code == "" || p.Status >= http.StatusInternalServerError:
+		return exitFailure
+	case p.Status == http.StatusNotFound:
+		return exitNotFound
 	}
-	return exitFailure
+	return exitRefused
+}
+
+// commandHints say for the command line what the API's hints say for HTTP.
+var commandHints = map[string]string{
+	"unauthenticated":           "--key or RINGBACK_KEY takes the app's key, and for ringback app the admin key",
+	"callback_unknown_endpoint": `"ringback endpoint list" shows the app's endpoints`,
 }
 
 func hintOf(p *client.Problem) string {
 	switch {
+	case commandHints[p.Code] != "":
+		return commandHints[p.Code]
 	case p.Hint != "":
 		return p.Hint
-	case p.Status == http.StatusUnauthorized:
-		return "--key or RINGBACK_KEY takes the app's key"
 	case p.RetryAfter > 0:
 		return fmt.Sprintf("try again in %d s", p.RetryAfter)
+	case p.Code == "":
+		return "this is not a Ringback gateway's answer; " + foreignHint
 	}
 	return ""
 }

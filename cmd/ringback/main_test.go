@@ -174,6 +174,9 @@ func newFakeGateway() *fakeGateway {
 		w.Header().Set("Retry-After", "7")
 		problem(w, 503, "overloaded", "")
 	})
+	g.HandleFunc("POST /lost", func(w http.ResponseWriter, _ *http.Request) {
+		problem(w, 400, "callback_unknown_endpoint", "see GET /v1/endpoints")
+	})
 	g.HandleFunc("POST /strict", func(w http.ResponseWriter, _ *http.Request) {
 		problem(w, 400, "callback_url_refused", "use \x1b[31mhttps\x1b[0m")
 	})
@@ -206,6 +209,8 @@ func newFakeGateway() *fakeGateway {
 		cb.Status, cb.NextAttemptAt = client.CallbackPending, at
 		answer(w, 202, cb)
 	})
+	g.HandleFunc("/other/", func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, map[string]bool{"ok": true}) })
+	g.HandleFunc("/none/", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "What?", http.StatusBadRequest) })
 	g.manage()
 	return g
 }
@@ -213,7 +218,7 @@ func newFakeGateway() *fakeGateway {
 func (g *fakeGateway) manage() {
 	g.HandleFunc("POST /v1/apps", func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Ringback-Key") != "admin" {
-			problem(w, 401, "unauthorized", "")
+			problem(w, 401, "unauthenticated", "send it in a header")
 			return
 		}
 		var app client.AppCreate
@@ -284,6 +289,7 @@ func scan(w http.ResponseWriter, r *http.Request) {
 func echo(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	w.Header().Set("Content-Type", "text/plain")
+	w.Header().Set("Ringback-Job-Id", "job_1")
 	fmt.Fprintf(w, "%s %s\nPrefer: %s\nContent-Type: %s\nX-Tenant: %s\nRingback-Key: %s\n%s\n", r.Method, r.RequestURI,
 		r.Header.Get("Prefer"), r.Header.Get("Content-Type"), r.Header.Get("X-Tenant"), r.Header.Get("Ringback-Key"), body)
 }
@@ -338,6 +344,7 @@ func result(w http.ResponseWriter, r *http.Request) {
 		answer(w, 202, fakeJob("job_accepted", client.StatusAccepted))
 	default:
 		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Ringback-Result-Status", "200")
 		fmt.Fprint(w, `{"infected":true,"signature":"Eicar"}`)
 	}
 }
