@@ -20,6 +20,7 @@ import (
 	"github.com/ringback/ringback/client"
 	"github.com/ringback/ringback/internal/clamd"
 	"github.com/ringback/ringback/internal/clamtest"
+	"github.com/ringback/ringback/job"
 	"github.com/ringback/ringback/sign"
 	"github.com/ringback/ringback/store/sqlite"
 )
@@ -406,7 +407,10 @@ func TestJobsAreKeptForTheRetentionAfterAllIsOver(t *testing.T) {
 	var offset atomic.Int64
 	dir := t.TempDir()
 	g := start(t, dir, func(o *ringback.Options) {
-		o.Operations = []ringback.Operation{operation("relay", "POST /relay", ringback.Relay())}
+		// No attempt is due within the time that passes here.
+		o.Operations = []ringback.Operation{operation("relay", "POST /relay", ringback.Relay(), func(op *job.Operation) {
+			op.Callback.Schedule = []time.Duration{1000 * time.Hour}
+		})}
 		o.Retention = 48 * time.Hour
 		o.Now = func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
 	})
