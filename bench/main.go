@@ -22,15 +22,23 @@ const resultsFile = "bench/results.json"
 
 func main() {
 	if len(os.Args) == 3 && os.Args[1] == limitCommand {
-		fmt.Fprintln(os.Stderr, "limit:", runLimit(os.Args[2]))
-		os.Exit(1)
+		exit(runLimit(os.Args[2]))
+	}
+	if len(os.Args) == 3 && os.Args[1] == profileCommand {
+		exit(runProfiled(os.Args[2]))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
+	err := run(ctx, os.Args[1:])
+	stop()
+	exit(err)
+}
+
+func exit(err error) {
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+	os.Exit(0)
 }
 
 func run(ctx context.Context, args []string) error {

@@ -20,15 +20,24 @@ func (r *results) print(w io.Writer) {
 	for _, l := range r.lines() {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", l.what, l.bound(l.must), l.aimText(), l.measured(), l.spread(), l.verdict)
 	}
+	if len(r.Profile) > 0 {
+		fmt.Fprint(table, "\nwhere the CPU of a message goes\tshare\tµs\n")
+	}
+	for _, s := range r.Profile {
+		fmt.Fprintf(table, "%s\t%.0f %%\t%.1f\n", s.Part, 100*s.Share, s.Micros)
+	}
 	// A terminal that is gone needs no table.
 	_ = table.Flush()
 }
 
 // about says what the numbers were measured on.
 func (r *results) about() string {
-	m := r.Machine
-	return fmt.Sprintf("%s, %d cores, %s of memory, Linux %s, %s, %s; a sync of 4 KiB takes %.2f ms (p50) and %.2f ms (p99). Ringback %s, %s, %d rounds of %g s.",
-		m.CPU, m.Cores, m.Memory, m.Kernel, m.Filesystem, m.Go, r.sync().P50, r.sync().P99, r.Version, r.Date.Format("2 January 2006"), r.Repeats, r.During)
+	m, sync := r.Machine, ""
+	if len(r.Syncs) > 0 {
+		sync = fmt.Sprintf(" A sync of 4 KiB takes %.2f ms (p50) and %.2f ms (p99).", r.sync().P50, r.sync().P99)
+	}
+	return fmt.Sprintf("%s, %d cores, %s of memory, Linux %s, %s, %s.%s Ringback %s, %s, %d rounds of %g s.",
+		m.CPU, m.Cores, m.Memory, m.Kernel, m.Filesystem, m.Go, sync, r.Version, r.Date.Format("2 January 2006"), r.Repeats, r.During)
 }
 
 // draw writes the pictures into the folder docs, and the parts of performance.md
@@ -57,6 +66,7 @@ func (r *results) fillIn(page string) (string, error) {
 	parts := []struct{ name, content string }{
 		{"about", r.about() + "\n"},
 		{"table", r.tableMarkdown()},
+		{"profile", profileMarkdown(r.Profile)},
 		{"backends", series("backend", r.Backends)},
 		{"sizes", series("body", r.Sizes)},
 		{"connections", series("connections", r.Connections)},

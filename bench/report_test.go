@@ -25,6 +25,7 @@ func made() *results {
 	r.Syncs = []syncTime{{P50: 0.5, P99: 2}, {P50: 0.3, P99: 1}, {P50: 0.4, P99: 4}}
 	s := &sample{outcome: outcome{PerSecond: 6000, P50: 0.8, P99: 3}, CPU: 110}
 	r.Curve = []point{{Label: "200", X: 200, Limit: s, Ringback: s}, {Label: "9000", X: 9000, Limit: s}}
+	r.Profile = []share{{Part: "HTTP in", Share: 0.168, Micros: 20.83}}
 	r.Sizes = []point{{Label: "1 MiB", X: mib, Ringback: s}}
 	return r
 }
@@ -113,8 +114,10 @@ func TestADrawnPageIsDrawnTheSameAgain(t *testing.T) {
 		}
 		first = string(drawn)
 	}
-	if !strings.Contains(first, "| **0.70** | 0.60 – 0.80 | must |") {
-		t.Errorf("the table is not on the page:\n%s", first)
+	for _, want := range []string{"| **0.70** | 0.60 – 0.80 | must |", "| HTTP in | 17 % | 20.8 |", "| 1 MiB | – | 6,000 |", "A sync of 4 KiB takes 0.40 ms"} {
+		if !strings.Contains(first, want) {
+			t.Errorf("the page has no %q:\n%s", want, first)
+		}
 	}
 }
 

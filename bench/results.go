@@ -22,6 +22,7 @@ type results struct {
 	Syncs []syncTime `json:"syncs"`
 	// Values are those of the table, one for each round, by the name of the target.
 	Values      map[string][]float64 `json:"values"`
+	Profile     []share              `json:"profile"`
 	Backends    []point              `json:"backends"`
 	Sizes       []point              `json:"sizes"`
 	Connections []point              `json:"connections"`

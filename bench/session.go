@@ -45,6 +45,7 @@ var measurements = []measurement{
 	{"stores", (*session).measureStores},
 	{"uploads", (*session).measureUploads},
 	{"start", (*session).measureStart},
+	{"profile", (*session).measureProfile},
 	{"backends", (*session).measureBackends},
 	{"sizes", (*session).measureSizes},
 	{"connections", (*session).measureConnections},
