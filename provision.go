@@ -19,6 +19,16 @@ var ErrSealKey = errors.New("the seal key is not the one that the secrets in the
 // and not when the first callback is to be signed.
 const sealSetting = "seal_check"
 
+// Sealed tells whether the store holds secrets already, so that New will take no
+// other seal key than theirs.
+func Sealed(ctx context.Context, store job.Store) (bool, error) {
+	_, err := store.Setting(ctx, sealSetting)
+	if errors.Is(err, job.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 func (g *Gateway) checkSeal(ctx context.Context) error {
 	sealed, err := g.store.Setting(ctx, sealSetting)
 	if errors.Is(err, job.ErrNotFound) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -94,7 +95,7 @@ func openServer(ctx context.Context, s *config.Settings, log *slog.Logger) (_ *s
 		opt.PublicURL = srv.url
 	}
 	if opt.SealKey == nil {
-		if opt.SealKey, err = seal.KeyFile(s.Store + ".key"); err != nil {
+		if opt.SealKey, err = sealKey(ctx, srv.store, s.Store+".key"); err != nil {
 			return nil, err
 		}
 	}
@@ -118,6 +119,24 @@ func openServer(ctx context.Context, s *config.Settings, log *slog.Logger) (_ *s
 		log.Warn("no backup can be made while the gateway runs", "error", err)
 	}
 	return srv, nil
+}
+
+// sealKey reads the key beside a store, which is made with the store: a new one
+// would not open what is sealed in it.
+func sealKey(ctx context.Context, store *sqlite.Store, path string) ([]byte, error) {
+	sealed, err := ringback.Sealed(ctx, store)
+	if err != nil {
+		return nil, err
+	}
+	if !sealed {
+		return seal.MakeKeyFile(path)
+	}
+	key, err := seal.KeyFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &failure{code: exitFailure, err: fmt.Errorf("%s is missing: the secrets in the store are sealed with it", path),
+			hint: "put the file back, or configure the seal_key that the store was made with"}
+	}
+	return key, err
 }
 
 // reachable is how the address that was bound can be called from this machine.

@@ -94,10 +94,10 @@ func ParseKey(text string) ([]byte, error) {
 	return key, nil
 }
 
-// KeyFile reads the key in a file, which it makes, with mode 0600 and synced,
+// MakeKeyFile reads the key in a file, which it makes, with mode 0600 and synced,
 // where it is missing. Whoever makes it at the same time gets the same key.
-func KeyFile(path string) ([]byte, error) {
-	key, err := readKey(path)
+func MakeKeyFile(path string) ([]byte, error) {
+	key, err := KeyFile(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return key, err
 	}
@@ -105,7 +105,7 @@ func KeyFile(path string) ([]byte, error) {
 	rand.Read(key)
 	err = writeOnce(path, base64.StdEncoding.EncodeToString(key)+"\n")
 	if errors.Is(err, fs.ErrExist) {
-		return readKey(path)
+		return KeyFile(path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("seal key: %w", err)
@@ -113,7 +113,8 @@ func KeyFile(path string) ([]byte, error) {
 	return key, nil
 }
 
-func readKey(path string) ([]byte, error) {
+// KeyFile reads the key in a file. The error is fs.ErrNotExist where it is missing.
+func KeyFile(path string) ([]byte, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("seal key: %w", err)

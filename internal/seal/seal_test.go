@@ -97,11 +97,11 @@ func TestLinkTokenIsForOneName(t *testing.T) {
 func TestKeyFileIsMadeOnceForItsOwnerOnly(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "seal.key")
-	key, err := KeyFile(path)
+	key, err := MakeKeyFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := KeyFile(path)
+	again, err := MakeKeyFile(path)
 	if err != nil || !bytes.Equal(key, again) || len(key) != KeyBytes {
 		t.Errorf("%d bytes, then %d, %v", len(key), len(again), err)
 	}
@@ -128,7 +128,7 @@ func TestWhoeverMakesTheKeyAtTheSameTimeGetsTheSame(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range keys {
 		all.Go(func() {
-			key, err := KeyFile(path)
+			key, err := MakeKeyFile(path)
 			if err != nil {
 				t.Error(err)
 			}
@@ -151,7 +151,7 @@ func TestBrokenKeyFileIsNotReplaced(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if key, err := KeyFile(path); err == nil || key != nil || !strings.Contains(err.Error(), path) {
+		if key, err := MakeKeyFile(path); err == nil || key != nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("%q: key %x, %v", text, key, err)
 		}
 		if got, err := os.ReadFile(path); err != nil || string(got) != text {
@@ -162,7 +162,7 @@ func TestBrokenKeyFileIsNotReplaced(t *testing.T) {
 
 func TestKeyFileInAMissingFolderIsAnError(t *testing.T) {
 	t.Parallel()
-	if key, err := KeyFile(filepath.Join(t.TempDir(), "no", "seal.key")); err == nil || key != nil {
+	if key, err := MakeKeyFile(filepath.Join(t.TempDir(), "no", "seal.key")); err == nil || key != nil {
 		t.Errorf("key %x, %v", key, err)
 	}
 }
