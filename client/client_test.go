@@ -104,6 +104,19 @@ func TestProblemIsRead(t *testing.T) {
 	}
 }
 
+func TestProblemSaysNothingTwice(t *testing.T) {
+	t.Parallel()
+	p := &client.Problem{Title: "The app has no endpoint of this name", Detail: "callback names no endpoint of the app",
+		Errors: []client.ProblemItem{{Detail: "names no endpoint of the app", Parameter: "callback"}}}
+	if want := "The app has no endpoint of this name: callback names no endpoint of the app"; p.Error() != want {
+		t.Errorf("error %q, want %q", p.Error(), want)
+	}
+	p.Errors = append(p.Errors, client.ProblemItem{Detail: "names no endpoint of the app", Header: "X-Callback"})
+	if want := "callback names no endpoint of the app; X-Callback: names no endpoint of the app"; !strings.HasSuffix(p.Error(), want) {
+		t.Errorf("error %q, want %q", p.Error(), want)
+	}
+}
+
 func TestAnswerThatIsNoProblemBecomesOne(t *testing.T) {
 	t.Parallel()
 	for contentType, body := range map[string]string{"text/html": "<h1>Bad Gateway</h1>", "application/problem+json": "{"} {

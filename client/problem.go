@@ -26,7 +26,8 @@ type ProblemItem struct {
 	Header    string `json:"header,omitempty" doc:"The header at fault."`
 }
 
-// Error is what went wrong as one line.
+// Error is what went wrong as one line. An item that only repeats the detail is left
+// out.
 func (p *Problem) Error() string {
 	var b strings.Builder
 	b.WriteString(p.Title)
@@ -34,8 +35,12 @@ func (p *Problem) Error() string {
 		b.WriteString(": " + p.Detail)
 	}
 	for _, item := range p.Errors {
+		where := item.Pointer + item.Parameter + item.Header
+		if strings.Contains(p.Detail, strings.TrimSpace(where+" "+item.Detail)) {
+			continue
+		}
 		b.WriteString("; ")
-		if where := item.Pointer + item.Parameter + item.Header; where != "" {
+		if where != "" {
 			b.WriteString(where + ": ")
 		}
 		b.WriteString(item.Detail)
