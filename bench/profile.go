@@ -48,7 +48,7 @@ func runProfiled(dir string) (err error) {
 	}
 	server := &http.Server{Handler: gateway.Handler()}
 	go func() { _ = server.Serve(listener) }() // until Close
-	defer func() { _ = server.Close() }() // nobody waits for an answer any more
+	defer func() { _ = server.Close() }()      // nobody waits for an answer any more
 	profile, err := os.Create(filepath.Join(dir, profileFile))
 	if err != nil {
 		return err
