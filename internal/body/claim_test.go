@@ -18,7 +18,7 @@ func TestAFolderHasOneOwner(t *testing.T) {
 		if err := d.Claim("one"); err != nil {
 			t.Errorf("the owner: %v", err)
 		}
-		for _, other := range []string{"two", "on"} {
+		for _, other := range []string{"two", "on", "once", ""} {
 			if err := d.Claim(other); !errors.Is(err, ErrForeign) {
 				t.Errorf("%q: %v", other, err)
 			}
@@ -32,7 +32,7 @@ func TestAClaimThatACrashCutShortIsMadeAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(d.root, ownerFile), []byte("own"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(d.root, ownerFile+partSuffix), make([]byte, 7), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Claim("owner-1"); err != nil {

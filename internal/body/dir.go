@@ -74,25 +74,42 @@ const ownerFile = "owner"
 // swept only in a folder that was claimed.
 func (d *Dir) Claim(owner string) error {
 	path := filepath.Join(d.root, ownerFile)
-	f, err := d.fs.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	is, err := d.readFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = d.writeFile(path, owner)
+	case err == nil && is != owner:
+		return fmt.Errorf("%w: %s", ErrForeign, path)
+	}
 	if err != nil {
 		return fmt.Errorf("claim body folder: %w", err)
 	}
-	defer func() { _ = f.Close() }() // what counts is synced
-	is, err := io.ReadAll(io.LimitReader(f, 1024))
-	switch {
-	case err != nil:
-		return fmt.Errorf("claim body folder: %w", err)
-	case string(is) == owner:
-		return nil
-	case !strings.HasPrefix(owner, string(is)): // else empty, or cut short by a crash
-		return fmt.Errorf("%w: %s", ErrForeign, path)
-	}
-	_, err = f.WriteAt([]byte(owner), 0)
-	if err = errors.Join(err, f.Sync(), d.fs.SyncDir(d.root)); err != nil {
-		return fmt.Errorf("claim body folder: %w", err)
-	}
 	return nil
+}
+
+func (d *Dir) readFile(path string) (string, error) {
+	f, err := d.fs.OpenFile(path, os.O_RDONLY, 0)
+	if err != nil {
+		return "", err
+	}
+	b, err := io.ReadAll(io.LimitReader(f, 1024))
+	return string(b), errors.Join(err, f.Close())
+}
+
+// writeFile makes a file that is there whole, or not at all.
+func (d *Dir) writeFile(path, content string) error {
+	f, err := d.fs.OpenFile(path+partSuffix, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(f, content)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := d.fs.Rename(path+partSuffix, path); err != nil {
+		return err
+	}
+	return d.fs.SyncDir(filepath.Dir(path))
 }
 
 func randomHex(n int) string {

@@ -24,7 +24,6 @@ type FS interface {
 type File interface {
 	fs.File
 	io.Writer
-	io.WriterAt
 	// Sync makes the content durable; the name is durable after SyncDir.
 	Sync() error
 }
