@@ -33,7 +33,8 @@ var ErrNewerSchema = errors.New("the store was written by a newer version of rin
 type Options struct {
 	// Now is the clock; time.Now where it is nil.
 	Now func() time.Time
-	// VFS names the SQLite VFS to use, for tests that break the disk.
+	// VFS names the SQLite VFS to use, for tests that break the disk. The store's
+	// files are its affair, but for the lock.
 	VFS string
 }
 
@@ -44,8 +45,8 @@ type Store struct {
 	lock    *os.File
 	ids     job.IDs
 	w       *writer
-	readers chan *conn
-	open    []*conn // all of readers, for Close
+	slots   chan struct{} // filled by each that reads
+	idle    chan *conn    // open, for the next that reads
 	emit    func(job.Change)
 	closing sync.Once
 	closed  error
@@ -61,7 +62,7 @@ func Open(ctx context.Context, path string, opt Options) (_ *Store, err error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	s := &Store{path: filepath.Clean(path), opt: opt, readers: make(chan *conn, readers), emit: func(job.Change) {}}
+	s := &Store{path: filepath.Clean(path), opt: opt, slots: make(chan struct{}, readers), idle: make(chan *conn, readers), emit: func(job.Change) {}}
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("open store %s: %w", path, errors.Join(err, s.release()))
@@ -70,14 +71,17 @@ func Open(ctx context.Context, path string, opt Options) (_ *Store, err error) {
 	if s.lock, err = lockFile(path + ".lock"); err != nil {
 		return nil, err
 	}
-	if err := makePrivate(path); err != nil {
-		return nil, err
+	if opt.VFS == "" {
+		if err := makePrivate(path); err != nil {
+			return nil, err
+		}
 	}
-	c, err := openConn(s.dsn(false))
+	s.w = newWriter(s)
+	c, err := s.openWriter()
 	if err != nil {
 		return nil, err
 	}
-	s.w = newWriter(s, c)
+	s.w.conn = c
 	if err := c.migrate(); err != nil {
 		return nil, err
 	}
@@ -88,26 +92,41 @@ func Open(ctx context.Context, path string, opt Options) (_ *Store, err error) {
 		return nil, err
 	}
 	// The files are new perhaps: their names must outlive a power cut, too.
-	if err := syncDir(filepath.Dir(path)); err != nil {
-		return nil, err
-	}
-	for range readers {
-		r, err := openConn(s.dsn(true))
-		if err != nil {
+	if opt.VFS == "" {
+		if err := syncDir(filepath.Dir(path)); err != nil {
 			return nil, err
 		}
-		s.open = append(s.open, r)
-		s.readers <- r
 	}
+	// A reader keeps the log's index for as long as the store is open; see reopen.
+	if err := s.read(ctx, func(c *conn) error { return c.bind("PRAGMA user_version").each(func(*scanner) {}) }); err != nil {
+		return nil, err
+	}
+	go s.w.checkpoints()
 	go s.w.loop()
 	return s, nil
 }
+
+// openWriter opens the connection that writes.
+func (s *Store) openWriter() (*conn, error) {
+	c, err := openConn(s.dsn(false))
+	if err != nil {
+		return nil, err
+	}
+	// In place of SQLite's own checkpoints, which would be part of a commit.
+	c.WALHook(func(_ *sqlite3.Conn, _ string, pages int) error {
+		s.w.grown(pages)
+		return nil
+	})
+	return c, nil
+}
+
+const busyTimeout = 10 * time.Second
 
 // dsn says how to open the file. A larger page cache for the writer keeps the
 // indexes' right edges in memory.
 func (s *Store) dsn(readOnly bool) string {
 	path := escapePath(s.path)
-	dsn := "file:" + path + "?modeof=" + path + "&_pragma=busy_timeout(10000)"
+	dsn := "file:" + path + "?modeof=" + path + fmt.Sprintf("&_pragma=busy_timeout(%d)", busyTimeout.Milliseconds())
 	if readOnly {
 		dsn += "&_pragma=query_only(1)&_pragma=cache_size(-2000)"
 	} else {
@@ -169,8 +188,8 @@ func syncDir(path string) error {
 func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.w.stop()
-		for range s.open {
-			<-s.readers
+		for range readers {
+			s.slots <- struct{}{}
 		}
 		s.closed = s.release()
 	})
@@ -179,10 +198,10 @@ func (s *Store) Close() error {
 
 func (s *Store) release() error {
 	var errs []error
-	for _, c := range s.open {
-		errs = append(errs, c.close())
+	for range len(s.idle) {
+		errs = append(errs, (<-s.idle).close())
 	}
-	if s.w != nil {
+	if s.w != nil && s.w.conn != nil {
 		errs = append(errs, s.w.conn.close())
 	}
 	if s.lock != nil {
@@ -263,18 +282,32 @@ func (c *conn) close() error {
 // read lends a reading connection to f, in a transaction of its own so that all
 // that f reads is of one moment.
 func (s *Store) read(ctx context.Context, f func(*conn) error) (err error) {
-	var c *conn
 	select {
-	case c = <-s.readers:
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-s.w.quit:
 		return errClosed
 	}
-	defer func() { s.readers <- c }()
+	c, err := s.reader()
+	if err != nil {
+		return fmt.Errorf("read: %w", err)
+	}
+	defer func() { s.idle <- c }()
 	if err := c.bind("BEGIN").exec(); err != nil {
 		return fmt.Errorf("read: %w", err)
 	}
 	defer func() { err = errors.Join(err, c.bind("COMMIT").exec()) }()
 	return f(c)
+}
+
+// reader takes a connection that is idle, or a new one: most stores need no four.
+func (s *Store) reader() (*conn, error) {
+	select {
+	case c := <-s.idle:
+		return c, nil
+	default:
+		return openConn(s.dsn(true))
+	}
 }

@@ -207,17 +207,16 @@ func TestReaderNeitherHoldsTheWriterNorSeesItsWrites(t *testing.T) {
 func TestReaderThatIsNotFreeIsWaitedForAsLongAsTheContext(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
-	var held []*conn
 	for range readers {
-		held = append(held, <-s.readers)
+		s.slots <- struct{}{}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := s.Jobs(ctx, job.JobFilter{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("Jobs: %v, want the context's error", err)
 	}
-	for _, c := range held {
-		s.readers <- c
+	for range readers {
+		<-s.slots
 	}
 }
 

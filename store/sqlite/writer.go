@@ -20,6 +20,17 @@ type writer struct {
 	quit   chan struct{}
 	ended  chan struct{}
 	starts starts
+
+	broken   error         // why nothing is written
+	repaired chan struct{} // closed when something is again; nil while nothing is broken
+	repairs  sync.WaitGroup
+
+	// Of checkpoints; see grown.
+	logPages, checkpointAt int
+	copying                bool
+	copy                   chan struct{}
+	copied                 chan copied
+	copierEnded            chan struct{}
 }
 
 // op is one write: its statements, and what to tell once they are committed.
@@ -43,9 +54,11 @@ const (
 	intakeLimit = queueLength / 2
 )
 
-func newWriter(s *Store, c *conn) *writer {
-	return &writer{store: s, conn: c, ops: make(chan *op, queueLength), quit: make(chan struct{}), ended: make(chan struct{}),
-		starts: starts{last: map[job.ID]*start{}, wake: make(chan struct{}, 1)}}
+func newWriter(s *Store) *writer {
+	return &writer{store: s, ops: make(chan *op, queueLength), quit: make(chan struct{}), ended: make(chan struct{}),
+		starts:       starts{last: map[job.ID]*start{}, wake: make(chan struct{}, 1)},
+		checkpointAt: checkpointPages,
+		copy:         make(chan struct{}, 1), copied: make(chan copied, 1), copierEnded: make(chan struct{})}
 }
 
 // write hands statements to the writer and waits for their commit.
@@ -78,6 +91,9 @@ func (s *Store) do(ctx context.Context, o *op) error {
 func (w *writer) stop() {
 	close(w.quit)
 	<-w.ended
+	close(w.copy)
+	<-w.copierEnded
+	w.repairs.Wait()
 }
 
 func (w *writer) loop() {
@@ -89,6 +105,11 @@ func (w *writer) loop() {
 		case o := <-w.ops:
 			batch = append(batch, o)
 		case <-w.starts.wake:
+		case did := <-w.copied:
+			w.endCheckpoint(did)
+			continue
+		case <-w.repaired:
+			w.mend()
 		case <-w.quit:
 			w.drain(batch)
 			return
@@ -122,18 +143,27 @@ func (w *writer) drain(batch []*op) {
 }
 
 // commit writes a batch in one transaction, behind the starts that are due. Where
-// one op breaks it, each is tried alone, so that only the bad one fails.
+// one op breaks it, each is tried alone, so that only the bad one fails; but not
+// where the disk breaks.
 func (w *writer) commit(batch []*op) {
+	if w.broken != nil {
+		w.conclude(batch, w.broken)
+		return
+	}
 	batch = append(w.starts.take(time.Now()), batch...)
 	if len(batch) == 0 {
 		return
 	}
 	err := w.transaction(batch)
-	if err == nil || len(batch) == 1 {
+	if err == nil || len(batch) == 1 || breaks(err) {
 		w.conclude(batch, err)
 		return
 	}
 	for i := range batch {
+		if w.broken != nil {
+			w.conclude(batch[i:], w.broken)
+			return
+		}
 		w.conclude(batch[i:i+1], w.transaction(batch[i:i+1]))
 	}
 }
@@ -148,6 +178,9 @@ func (w *writer) conclude(batch []*op, err error) {
 			o.announce(w.store.emit)
 		}
 		o.done <- o.err
+	}
+	if breaks(err) && w.broken == nil {
+		w.fail(err)
 	}
 }
 
