@@ -179,14 +179,6 @@ func TestConnectionClosedWhileIdleIsNotUsed(t *testing.T) {
 	}
 }
 
-// keptOpen hides the socket, so that an idle connection cannot be looked into.
-type keptOpen struct{ net.Conn }
-
-func blindDial(ctx context.Context, network, address string) (net.Conn, error) {
-	conn, err := dialExactly(ctx, network, address)
-	return keptOpen{conn}, err
-}
-
 func TestKeptConnectionThatTurnsOutClosedCostsOneMoreSending(t *testing.T) {
 	t.Parallel()
 	var requests atomic.Int64
@@ -202,7 +194,7 @@ func TestKeptConnectionThatTurnsOutClosedCostsOneMoreSending(t *testing.T) {
 		}
 		untilClosed(c)
 	})
-	c := newClient(t, Policy{Loopback: true}, Limits{}, Options{Dial: blindDial})
+	c := devClient(t, Limits{})
 	for i := range 2 {
 		answer := mustPost(t, c, r.url)
 		if answer.Timing.Reused || answer.Timing.Connect == 0 {
@@ -223,7 +215,7 @@ func TestNothingIsSentAgainOnceAnAnswerHasBegun(t *testing.T) {
 		readRequest(t, in)
 		_, _ = io.WriteString(c, "H")
 	})
-	c := newClient(t, Policy{Loopback: true}, Limits{}, Options{Dial: blindDial})
+	c := devClient(t, Limits{})
 	mustPost(t, c, r.url)
 	_, err := post(t, c, r.url, testTimeout)
 	if e := wantClass(t, err, ClassClosed); !e.Timing.Reused || r.accepted() != 1 {

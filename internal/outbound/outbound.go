@@ -68,7 +68,8 @@ type Resolver interface {
 }
 
 // DialFunc connects to address, which is always a literal that was checked. It
-// MUST connect to that address and no other one, and return when ctx ends.
+// MUST connect to that address and no other one, and return when ctx ends. Only
+// connections that are a syscall.Conn are used for more than one attempt.
 type DialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
 // Options replaces what a Client uses of the machine it runs on. A nil field

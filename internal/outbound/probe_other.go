@@ -4,10 +4,10 @@ package outbound
 
 import "net"
 
-// probe cannot look into a connection here: a dead one shows itself by the first
-// write or read, and Client.Do then opens a new one.
+// probe cannot look into a connection here. Octets that nobody asked for would be
+// the next answer, so that no connection is used again.
 type probe struct{}
 
 func (*probe) init(net.Conn) {}
 
-func (*probe) silent() bool { return true }
+func (*probe) silent() bool { return false }

@@ -35,10 +35,8 @@ func (p *probe) init(c net.Conn) {
 }
 
 // silent reports that the receiver has neither closed the connection nor said
-// anything unasked.
+// anything unasked. Nobody can tell of a connection of DialFunc that has no
+// socket: it is not used again.
 func (p *probe) silent() bool {
-	if p.raw == nil {
-		return true
-	}
-	return p.raw.Read(p.look) == nil && p.quiet
+	return p.raw != nil && p.raw.Read(p.look) == nil && p.quiet
 }

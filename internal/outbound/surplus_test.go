@@ -3,6 +3,7 @@ package outbound
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"io"
 	"net"
@@ -134,5 +135,20 @@ func TestOctetsThatComeUnaskedEndAnIdleConnection(t *testing.T) {
 				t.Errorf("got %+v", answer)
 			}
 		})
+	}
+}
+
+func TestConnectionThatCannotBeLookedIntoIsNotUsedAgain(t *testing.T) {
+	t.Parallel()
+	large := strings.Repeat("x", 8192) // the surplus behind it stays in the socket
+	r := listen(t, answering(t, "HTTP/1.1 200 OK\r\nContent-Length: 8192\r\n\r\n"+large+"HTTP/1.1 500 Surplus\r\nContent-Length: 0\r\n\r\n"))
+	c := newClient(t, Policy{Loopback: true}, Limits{}, Options{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		socket, err := dialExactly(ctx, network, address)
+		return struct{ net.Conn }{socket}, err
+	}})
+	for i := range 3 {
+		if answer := mustPost(t, c, r.url); answer.Status != 200 || answer.Timing.Reused {
+			t.Fatalf("answer %d: status %d, reused %v", i+1, answer.Status, answer.Timing.Reused)
+		}
 	}
 }
