@@ -23,7 +23,10 @@ import (
 const (
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 2 * time.Minute
-	maxHeaderBytes    = 64 << 10
+	// writeTimeout is for what net/http answers on its own; the gateway gives each
+	// step of its answers a deadline that takes the place of this one.
+	writeTimeout   = 30 * time.Second
+	maxHeaderBytes = 64 << 10
 )
 
 // server is a gateway that listens, on its own store. It works from Start to Close.
@@ -110,6 +113,7 @@ func openServer(ctx context.Context, s *config.Settings, log *slog.Logger) (_ *s
 		Handler:           srv.gateway.Handler(),
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
+		WriteTimeout:      writeTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}

@@ -44,6 +44,8 @@ type Options struct {
 	MaxWait   time.Duration // the longest wait for a result; 0: a minute
 	// BodyIdleTimeout is how long a caller's body may make no progress; 0: 30 s.
 	BodyIdleTimeout time.Duration
+	// WriteTimeout is how long a reader may take for 32 KiB of an answer; 0: 30 s.
+	WriteTimeout time.Duration
 	// Retention is how long a job is kept after its end.
 	Retention time.Duration
 	Log       *slog.Logger
@@ -83,6 +85,7 @@ type API struct {
 func New(opt Options) (*API, error) {
 	opt.MaxWait = cmp.Or(opt.MaxWait, time.Minute)
 	opt.BodyIdleTimeout = cmp.Or(opt.BodyIdleTimeout, 30*time.Second)
+	opt.WriteTimeout = cmp.Or(opt.WriteTimeout, defaultWriteTimeout)
 	a := &API{opt: opt, now: opt.Now, watch: newWatchers(), gate: newGate(), auth: newAuthenticator(opt)}
 	h, err := a.routes()
 	if err != nil {

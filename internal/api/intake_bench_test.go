@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -41,8 +44,9 @@ func (w *flatWriter) WriteHeader(status int)          { w.status = status }
 func (w *flatWriter) Write(b []byte) (int, error)     { return len(b), nil }
 func (w *flatWriter) SetReadDeadline(time.Time) error { return nil }
 
-// BenchmarkAccept is a call from route to 202 without connection and store.
-func BenchmarkAccept(b *testing.B) {
+// benchAPI is an API without a store worth the name.
+func benchAPI(b *testing.B) *API {
+	b.Helper()
 	sealer, err := seal.New(make([]byte, seal.KeyBytes))
 	if err != nil {
 		b.Fatal(err)
@@ -60,6 +64,12 @@ func BenchmarkAccept(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	return a
+}
+
+// BenchmarkAccept is a call from route to 202 without connection and store.
+func BenchmarkAccept(b *testing.B) {
+	a := benchAPI(b)
 	r, err := http.NewRequest("POST", "/scan?callbackURL=https%3A%2F%2Fmy.server%2Fbar", nil)
 	if err != nil {
 		b.Fatal(err)
@@ -78,6 +88,30 @@ func BenchmarkAccept(b *testing.B) {
 		clear(w.header)
 		if a.ServeHTTP(w, r); w.status != http.StatusAccepted {
 			b.Fatal(w.status)
+		}
+	}
+}
+
+// BenchmarkAcceptOverTCP is the same over a connection, with a client that costs
+// next to nothing.
+func BenchmarkAcceptOverTCP(b *testing.B) {
+	server := httptest.NewServer(benchAPI(b))
+	defer server.Close()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close()
+	request := fmt.Appendf(nil, "POST /scan?callbackURL=https%%3A%%2F%%2Fmy.server%%2Fbar HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\n"+
+		"Content-Type: application/json\r\nContent-Length: 500\r\n\r\n%s", NewKey(), bytes.Repeat([]byte("x"), 500))
+	answer := make([]byte, 4<<10)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := conn.Write(request); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := conn.Read(answer); err != nil || !bytes.HasPrefix(answer, []byte("HTTP/1.1 202 ")) {
+			b.Fatalf("%.20q, %v", answer, err)
 		}
 	}
 }

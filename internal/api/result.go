@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -21,13 +20,8 @@ import (
 // kindNoResult is told from a job that has no result yet, which is a 202.
 var kindNoResult = newKind(http.StatusConflict, "no_result", "The job has no result, and will have none")
 
-const (
-	// resultRetrySeconds is when to ask again for a result that is not ready.
-	resultRetrySeconds = 2
-	// writeTimeout is how long a receiver of a result or of events may take for
-	// 32 KiB. A guess: slow phones manage them in seconds.
-	writeTimeout = 30 * time.Second
-)
+// resultRetrySeconds is when to ask again for a result that is not ready.
+const resultRetrySeconds = 2
 
 type resultInput struct {
 	JobPath
@@ -112,10 +106,8 @@ func (a *API) sendResult(w http.ResponseWriter, r *http.Request, j *job.Job, sta
 	}
 	defer content.Close()
 	resultHeader(w.Header(), j.Result)
-	out := &steadyWriter{ResponseWriter: w, control: http.NewResponseController(w)}
-	defer out.done()
 	if seeker, ok := content.(io.ReadSeeker); ok && status == http.StatusOK && isRead(r.Method) {
-		http.ServeContent(out, r, "", j.FinishedAt, seeker)
+		http.ServeContent(w, r, "", j.FinishedAt, seeker)
 		return
 	}
 	if status != http.StatusNoContent && status != http.StatusNotModified {
@@ -125,7 +117,7 @@ func (a *API) sendResult(w http.ResponseWriter, r *http.Request, j *job.Job, sta
 	if r.Method == http.MethodHead || b.Size == 0 {
 		return
 	}
-	if _, err := io.Copy(out, content); err != nil {
+	if _, err := io.Copy(w, content); err != nil {
 		panic(http.ErrAbortHandler) // half a result must not look like a whole one
 	}
 }
@@ -162,23 +154,3 @@ var originHeaders = map[string]bool{
 	"Cache-Control": true, "Expires": true, "Pragma": true, "Age": true, "Vary": true,
 	"Content-Length": true, "Accept-Ranges": true, "Date": true, "Etag": true, "Last-Modified": true, "Www-Authenticate": true,
 }
-
-// steadyWriter gives the receiver a time for each write, so that neither a large
-// result nor a long stream needs a deadline as a whole.
-type steadyWriter struct {
-	http.ResponseWriter
-	control *http.ResponseController
-}
-
-// Write sends b, or fails where the receiver takes nothing for too long.
-func (w *steadyWriter) Write(b []byte) (int, error) {
-	// A writer without deadlines, as in tests, needs none.
-	_ = w.control.SetWriteDeadline(time.Now().Add(writeTimeout))
-	return w.ResponseWriter.Write(b)
-}
-
-// done lifts the deadline: the connection may live on for other requests.
-func (w *steadyWriter) done() { _ = w.control.SetWriteDeadline(time.Time{}) }
-
-// Unwrap leads an http.ResponseController to the connection.
-func (w *steadyWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -3,7 +3,6 @@ package api
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"runtime/debug"
 	"slices"
@@ -45,7 +44,7 @@ func (a *API) routes() (http.Handler, error) {
 	if a.opt.Dev {
 		h = devGuard(h)
 	}
-	return a.recovered(h), nil
+	return a.answered(h), nil
 }
 
 // isOwn tells whether a path is one of the gateway's own.
@@ -90,10 +89,11 @@ func (a *API) ownRoutes() (http.Handler, error) {
 	}), nil
 }
 
-// recovered answers a panic with a problem, where the answer has not begun.
-func (a *API) recovered(next http.Handler) http.Handler {
+// answered gives each answer its deadlines, and answers a panic with a problem, where the answer has not begun.
+func (a *API) answered(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		begun := &begunWriter{ResponseWriter: w}
+		answer := newAnswerWriter(w, r, a.opt.WriteTimeout)
+		defer answer.arm() // for what net/http still has to send, and lifts it then
 		defer func() {
 			cause := recover()
 			if cause == nil {
@@ -103,43 +103,16 @@ func (a *API) recovered(next http.Handler) http.Handler {
 				// The route, not the path: a path may hold what is secret.
 				a.opt.Log.ErrorContext(r.Context(), "panic in a handler", "method", r.Method, "route", r.Pattern,
 					"panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
-				if !begun.yes {
-					kindInternal.problem("").write(w)
+				if !answer.begun {
+					kindInternal.problem("").write(answer)
 					return
 				}
 			}
 			panic(http.ErrAbortHandler)
 		}()
-		next.ServeHTTP(begun, r)
+		next.ServeHTTP(answer, r)
 	})
 }
-
-// begunWriter knows whether an answer has begun.
-type begunWriter struct {
-	http.ResponseWriter
-	yes bool
-}
-
-// WriteHeader begins the answer, unless it is an interim one.
-func (w *begunWriter) WriteHeader(status int) {
-	w.yes = w.yes || status >= http.StatusOK
-	w.ResponseWriter.WriteHeader(status)
-}
-
-// Write begins the answer.
-func (w *begunWriter) Write(b []byte) (int, error) {
-	w.yes = true
-	return w.ResponseWriter.Write(b)
-}
-
-// ReadFrom begins the answer, and leaves the copying to who does it best.
-func (w *begunWriter) ReadFrom(r io.Reader) (int64, error) {
-	w.yes = true
-	return io.Copy(w.ResponseWriter, r)
-}
-
-// Unwrap leads an http.ResponseController to the connection.
-func (w *begunWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // withProblems answers what a mux has no route for with problems: 404, 405 with
 // Allow, 501 for a method that nobody knows (RFC 9110 §9.1), and OPTIONS.

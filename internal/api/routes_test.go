@@ -116,7 +116,7 @@ func TestPanicIsAProblemAndIsLogged(t *testing.T) {
 func TestPanicInAnAnswerThatHasBegunCutsItOff(t *testing.T) {
 	t.Parallel()
 	g := setup(t, nil)
-	h := g.api.recovered(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	h := g.api.answered(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte("half"))
 		panic("now")
 	}))

@@ -67,7 +67,6 @@ func (v *v1) followJob(ctx context.Context, in *followInput) (*huma.StreamRespon
 			return
 		}
 		s := newStream(w)
-		defer s.w.done()
 		s.begin()
 		if first.id == in.LastEventID || s.send(first) == nil {
 			v.stream(r, s, id, app, first, changed)
@@ -158,13 +157,12 @@ func digest(b []byte) string {
 
 // stream writes server-sent events.
 type stream struct {
-	w       *steadyWriter
+	w       http.ResponseWriter
 	control *http.ResponseController
 }
 
 func newStream(w http.ResponseWriter) *stream {
-	control := http.NewResponseController(w)
-	return &stream{w: &steadyWriter{ResponseWriter: w, control: control}, control: control}
+	return &stream{w: w, control: http.NewResponseController(w)}
 }
 
 func (s *stream) begin() {
