@@ -14,7 +14,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ncruces/go-sqlite3"
+
 	"github.com/ringback/ringback"
+	"github.com/ringback/ringback/internal/body"
 	"github.com/ringback/ringback/internal/config"
 	"github.com/ringback/ringback/internal/seal"
 	"github.com/ringback/ringback/store/sqlite"
@@ -103,11 +106,8 @@ func openServer(ctx context.Context, s *config.Settings, log *slog.Logger) (_ *s
 		}
 	}
 	srv.gateway, err = ringback.New(ctx, srv.store, opt)
-	if errors.Is(err, ringback.ErrSealKey) {
-		return nil, &failure{code: exitFailure, err: err, hint: "put back the " + s.Store + ".key that was made with the store, or the seal_key that was configured"}
-	}
 	if err != nil {
-		return nil, err
+		return nil, gatewayFailure(s, err)
 	}
 	srv.http = &http.Server{
 		Handler:           srv.gateway.Handler(),
@@ -152,8 +152,26 @@ func reachable(addr net.Addr) string {
 	return addr.String()
 }
 
+// gatewayFailure says what to do where a gateway does not fit its store.
+func gatewayFailure(s *config.Settings, err error) error {
+	switch {
+	case errors.Is(err, ringback.ErrSealKey):
+		return &failure{code: exitFailure, err: err, hint: "put back the " + s.Store + ".key that was made with the store, or the seal_key that was configured"}
+	case errors.Is(err, body.ErrForeign):
+		return &failure{code: exitFailure, err: err,
+			hint: "take another folder, --bodies dir:FOLDER; if this one is left over from a store that is gone, delete it"}
+	}
+	return err
+}
+
 func storeFailure(path string, err error) error {
 	switch {
+	case errors.Is(err, sqlite3.NOTADB):
+		return &failure{code: exitFailure, err: fmt.Errorf("open store %s: this is not a SQLite database", path),
+			hint: "--store sqlite:FILE takes another file; docs/backup.md says how a backup is restored"}
+	case errors.Is(err, sqlite3.CORRUPT):
+		return &failure{code: exitFailure, err: err,
+			hint: `"ringback db check" says what is damaged, docs/backup.md how a backup is restored`}
 	case errors.Is(err, sqlite.ErrLocked):
 		return &failure{code: exitFailure, err: err, hint: "stop the other ringback, or give this one a store of its own: --store sqlite:FILE"}
 	case errors.Is(err, sqlite.ErrNewerSchema):
