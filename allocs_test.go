@@ -1,5 +1,3 @@
-//go:build !race
-
 package ringback_test
 
 import (
@@ -19,13 +17,14 @@ import (
 	"github.com/ringback/ringback/job"
 )
 
-// maxAllocs is what a message may allocate from the call to its settled callback,
-// about a quarter above what it does. The race detector makes pools forget, so
-// the test is not built with it.
+// maxAllocs is what a message may allocate from the call to its settled callback:
+// a quarter above the 107 that it does. With the race detector, which makes pools
+// forget, it does 114.
 const maxAllocs = 135
 
 // TestTheFastPathAllocatesLittle counts what the gateway allocates for a message,
-// without the connections of net/http on either side.
+// without the connections of net/http on either side. It is not parallel: the
+// count is that of the process.
 func TestTheFastPathAllocatesLittle(t *testing.T) {
 	const messages, senders = 2000, 8
 	r := newCountingReceiver(t) // before the gateway, to end after it
