@@ -117,7 +117,8 @@ func (c *Clamd) broken(ctx context.Context, err error) error {
 	if _, ok := errors.AsType[*Failure](err); ok || errors.Is(err, body.ErrStorage) {
 		return err
 	}
-	return &Failure{Code: job.CodeUnreachable, Message: "the scanner gave no answer", Cause: fmt.Errorf("clamd: %w", err)}
+	return &Failure{Code: job.CodeUnreachable, Message: "the scanner gave no answer", NotBegun: notReached(err),
+		Cause: fmt.Errorf("clamd: %w", err)}
 }
 
 // dial opens a connection that ends with ctx. hangUp must be called.

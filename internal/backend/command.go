@@ -111,7 +111,7 @@ func (c *Command) Run(ctx context.Context, run *Run) (*job.Result, error) {
 		if err := stopped(ctx); err != nil {
 			return nil, err
 		}
-		return nil, &Failure{Code: job.CodeBackendError, Message: "the command could not be started", Cause: err}
+		return nil, &Failure{Code: job.CodeBackendError, Message: "the command could not be started", NotBegun: true, Cause: err}
 	}
 	defer p.stdout.Close()
 	b, readErr := run.ReadResult(ctx, p.stdout)

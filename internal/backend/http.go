@@ -151,7 +151,8 @@ func (h *HTTP) broken(ctx context.Context, message string, err error) error {
 		return err
 	}
 	// err has no path and no query: it does not come through an http.Client.
-	return &Failure{Code: job.CodeUnreachable, Message: message, Cause: fmt.Errorf("%s: %w", h.target.origin(), err)}
+	return &Failure{Code: job.CodeUnreachable, Message: message, NotBegun: notReached(err),
+		Cause: fmt.Errorf("%s: %w", h.target.origin(), err)}
 }
 
 func (h *HTTP) request(ctx context.Context, run *Run) (*http.Request, error) {

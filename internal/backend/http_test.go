@@ -3,6 +3,7 @@ package backend
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -272,6 +273,19 @@ func TestUpstreamThatIsAwayIsUnreachable(t *testing.T) {
 	server.Close()
 	_, err := newHTTP(t, HTTPConfig{URL: server.URL}).Run(t.Context(), newRun(t, []byte("x")))
 	wantFailure(t, err, job.CodeUnreachable, false)
+	if f, ok := errors.AsType[*Failure](err); !ok || !f.NotBegun {
+		t.Errorf("an upstream that was never reached: %+v", f)
+	}
+}
+
+func TestUpstreamThatBreaksOffMayHaveBegun(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	t.Cleanup(server.Close)
+	_, err := newHTTP(t, HTTPConfig{URL: server.URL}).Run(t.Context(), newRun(t, []byte("x")))
+	if f, ok := errors.AsType[*Failure](err); !ok || f.NotBegun {
+		t.Errorf("an upstream that took the request: %v", err)
+	}
 }
 
 func TestConnectionsAreKept(t *testing.T) {
