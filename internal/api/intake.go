@@ -51,13 +51,13 @@ func (a *API) take(w http.ResponseWriter, r *http.Request, op *operation) {
 
 // admit takes the body in and stores the job, where there is room in memory.
 func (c *call) admit(w http.ResponseWriter) (job.Receipt, *Problem) {
-	room := cost(c.r.ContentLength)
-	if !c.api.gate.enter(room) {
-		p := kindUnavailable.problem("too many calls are being taken in")
+	room, ok := c.api.gate.enter(c.app.Name, c.r.ContentLength)
+	if !ok {
+		p := kindUnavailable.problem("too many calls are being taken in, of this app or of all")
 		p.retryAfter = unavailableSeconds
 		return job.Receipt{}, p
 	}
-	defer c.api.gate.leave(room)
+	defer room.leave()
 	fingerprint, p := c.readBody(w)
 	if p != nil {
 		return job.Receipt{}, p

@@ -12,9 +12,10 @@ import (
 	"github.com/ringback/ringback/internal/body"
 )
 
-// progressBytes have to arrive within each BodyIdleTimeout, so that a sender who
-// trickles is no better off than one who stops.
-const progressBytes = 4 << 10
+// progressBytes, or the body's end, have to arrive within each BodyIdleTimeout, so
+// that a sender who trickles is no better off than one who stops, and a small body
+// is there as a whole. With 30 s that is 2 KiB a second.
+const progressBytes = 64 << 10
 
 // upload is the body of a request, which ends when it makes too little progress.
 type upload struct {
