@@ -142,7 +142,7 @@ func (f faults) statusFor(attempt int) int {
 func (l *listener) serve(ctx context.Context, addr string) error {
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+		return &failure{code: exitFailure, err: fmt.Errorf("listen: %w", err), hint: "--addr HOST:PORT takes another address"}
 	}
 	server := &http.Server{
 		Handler:           l,
