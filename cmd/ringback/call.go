@@ -92,7 +92,7 @@ func callArgs(call *client.Call, args []string, data string) (file string, err e
 	}
 	switch {
 	case len(args) > 1 || len(args) == 1 && !strings.HasPrefix(args[0], "@"):
-		return "", usagef("behind the path stands @FILE or nothing")
+		return "", &failure{code: exitUsage, err: errors.New("behind the path stands @FILE or nothing"), hint: "a text is given with --data"}
 	case len(args) == 1 && data != "":
 		return "", usagef("the body is @FILE or --data, not both")
 	case len(args) == 1:
@@ -159,7 +159,7 @@ func (c *cli) openUpload(file, text string) (*upload, error) {
 func (c *cli) openFile(name string) (*upload, error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, err
+		return nil, usagef("%w", err)
 	}
 	info, err := f.Stat()
 	if err == nil && info.IsDir() {
@@ -167,7 +167,7 @@ func (c *cli) openFile(name string) (*upload, error) {
 	}
 	if err != nil {
 		_ = f.Close()
-		return nil, err
+		return nil, usagef("%w", err)
 	}
 	u := &upload{body: f, file: f, contentType: mime.TypeByExtension(filepath.Ext(name))}
 	if u.contentType == "" {
