@@ -13,9 +13,10 @@ func newAppCmd(c *cli) *cobra.Command {
 
 func (c *cli) appCreate() *cobra.Command {
 	return &cobra.Command{
-		Use:   "create NAME",
-		Short: "Make an app and show its first key",
-		Args:  cobra.ExactArgs(1),
+		Use:     "create NAME",
+		Short:   "Make an app and show its first key",
+		Example: "  RINGBACK_KEY=ADMIN_KEY ringback app create shop",
+		Args:    cobra.ExactArgs(1),
 		RunE: c.ask(func(ctx context.Context, gw *client.Client, args []string) error {
 			app, err := gw.CreateApp(ctx, args[0])
 			if err != nil {
@@ -32,9 +33,10 @@ func (c *cli) appCreate() *cobra.Command {
 
 func (c *cli) appList() *cobra.Command {
 	return &cobra.Command{
-		Use:   "list",
-		Short: "List the apps",
-		Args:  cobra.NoArgs,
+		Use:     "list",
+		Short:   "List the apps",
+		Example: "  RINGBACK_KEY=ADMIN_KEY ringback app list",
+		Args:    cobra.NoArgs,
 		RunE: c.ask(func(ctx context.Context, gw *client.Client, _ []string) error {
 			return showList(c, gw.Apps(ctx), 0, table[client.App]{
 				header: []string{"NAME", "CREATED"},

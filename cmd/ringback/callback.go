@@ -19,10 +19,14 @@ func (c *cli) callbackList() *cobra.Command {
 	var q client.CallbackQuery
 	var limit int
 	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List callbacks, newest first",
-		Args:  cobra.NoArgs,
+		Use:     "list",
+		Short:   "List callbacks, newest first",
+		Example: "  ringback callback list --status dead --endpoint shop",
+		Args:    cobra.NoArgs,
 		RunE: c.ask(func(ctx context.Context, gw *client.Client, _ []string) error {
+			if limit < 0 {
+				return usagef("--limit takes a number from 0")
+			}
 			return showList(c, gw.Callbacks(ctx, q), limit, table[client.Callback]{
 				header: []string{"ID", "JOB", "EVENT", "STATUS", "TO", "ATTEMPTS", "NEXT ATTEMPT", "LAST"},
 				row: func(cb client.Callback) []string {
@@ -41,9 +45,10 @@ func (c *cli) callbackList() *cobra.Command {
 
 func (c *cli) callbackGet() *cobra.Command {
 	return &cobra.Command{
-		Use:   "get ID",
-		Short: "Show a callback",
-		Args:  cobra.ExactArgs(1),
+		Use:     "get ID",
+		Short:   "Show a callback",
+		Example: "  ringback callback get cb_01kf3q8m9b3x8p5t2a7y0n4q6s",
+		Args:    cobra.ExactArgs(1),
 		RunE: c.ask(func(ctx context.Context, gw *client.Client, args []string) error {
 			cb, err := gw.Callback(ctx, args[0])
 			if err != nil {
@@ -81,7 +86,8 @@ func (c *cli) callbackAttempts() *cobra.Command {
 		Short: "List what was tried for a callback",
 		Long: `List what was tried for a callback. The table has the beginning of each answer;
 --output json and jsonl have all that is kept.`,
-		Args: cobra.ExactArgs(1),
+		Example: "  ringback callback attempts cb_01kf3q8m9b3x8p5t2a7y0n4q6s",
+		Args:    cobra.ExactArgs(1),
 		RunE: c.ask(func(ctx context.Context, gw *client.Client, args []string) error {
 			return showList(c, gw.Attempts(ctx, args[0]), 0, table[client.Attempt]{
 				header: []string{"N", "STARTED", "MS", "ADDRESS", "STATUS", "ERROR", "ANSWER"},
@@ -108,9 +114,10 @@ func beginning(a client.Attempt) string {
 
 func (c *cli) callbackResend() *cobra.Command {
 	return &cobra.Command{
-		Use:   "resend ID",
-		Short: "Send a callback again, now",
-		Args:  cobra.ExactArgs(1),
+		Use:     "resend ID",
+		Short:   "Send a callback again, now",
+		Example: "  ringback callback resend cb_01kf3q8m9b3x8p5t2a7y0n4q6s",
+		Args:    cobra.ExactArgs(1),
 		RunE: c.ask(func(ctx context.Context, gw *client.Client, args []string) error {
 			cb, err := gw.Resend(ctx, args[0])
 			if err != nil {

@@ -204,7 +204,8 @@ func (c *cli) dbInfo() *cobra.Command {
 		Short: "Say what the store holds, and how large it is",
 		Long: `Say what the store holds, and how large it is. A running gateway is asked through
 the socket beside the store.`,
-		Args: cobra.NoArgs,
+		Example: "  ringback db info --config ringback.yaml",
+		Args:    cobra.NoArgs,
 	}, func(ctx context.Context, s *config.Settings, _ []string) error {
 		info, err := readInfo(ctx, s.Store)
 		if err != nil {

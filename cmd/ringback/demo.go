@@ -51,9 +51,17 @@ gateway. The shop's page shows each message between the two.
 
 All of it listens on loopback and keeps its files in a temporary folder, which is
 deleted at the end. The scanner knows the EICAR test file and the page's samples,
-and no real virus.`,
+and no real virus. Where 8080 or 8081 is taken, and was not asked for, a free port is
+used instead: the page's address is printed.`,
+		Example: `  ringback demo
+  ringback demo --port 0 --shop-port 0`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			for _, p := range []int{port, shopPort} {
+				if p < 0 || p > 65535 {
+					return usagef("--port and --shop-port take numbers from 0 to 65535")
+				}
+			}
 			d, err := startDemo(cmd.Context(), demoOptions{
 				gateway:  demoAddress{port, cmd.Flags().Changed("port")},
 				shop:     demoAddress{shopPort, cmd.Flags().Changed("shop-port")},
@@ -65,11 +73,15 @@ and no real virus.`,
 				return err
 			}
 			c.say("open this page in a browser; Ctrl-C ends the demo")
-			return errors.Join(c.print(d.shopURL+"/"), d.run(cmd.Context()))
+			if err := errors.Join(c.print(d.shopURL+"/"), d.run(cmd.Context())); err != nil {
+				return err
+			}
+			c.say("stopped")
+			return nil
 		},
 	}
-	cmd.Flags().IntVar(&port, "port", demoPort, "the gateway's port; 0: a free one")
-	cmd.Flags().IntVar(&shopPort, "shop-port", demoShopPort, "the shop's port; 0: a free one")
+	cmd.Flags().IntVar(&port, "port", demoPort, "the gateway's port; 0: a free one, as where the default is taken")
+	cmd.Flags().IntVar(&shopPort, "shop-port", demoShopPort, "the shop's port; 0: a free one, as where the default is taken")
 	return cmd
 }
 

@@ -105,7 +105,9 @@ func (c *cli) endpointCreate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create NAME CALLBACK-URL",
 		Short: "Register a callback URL",
-		Args:  cobra.ExactArgs(2),
+		Example: `  ringback endpoint create shop https://my.server/bar --default
+  ringback endpoint create audit https://my.server/audit --events failed -H 'X-Tenant: 7'`,
+		Args: cobra.ExactArgs(2),
 		RunE: c.ask(func(ctx context.Context, gw *client.Client, args []string) error {
 			header, err := given.header()
 			if err != nil {
@@ -127,9 +129,10 @@ func (c *cli) endpointCreate() *cobra.Command {
 
 func (c *cli) endpointList() *cobra.Command {
 	return &cobra.Command{
-		Use:   "list",
-		Short: "List the app's endpoints",
-		Args:  cobra.NoArgs,
+		Use:     "list",
+		Short:   "List the app's endpoints",
+		Example: "  ringback endpoint list",
+		Args:    cobra.NoArgs,
 		RunE: c.ask(func(ctx context.Context, gw *client.Client, _ []string) error {
 			return showList(c, gw.Endpoints(ctx), 0, table[client.Endpoint]{
 				header: []string{"NAME", "URL", "DEFAULT", "OPERATIONS", "EVENTS", "DISABLED"},
@@ -143,9 +146,10 @@ func (c *cli) endpointList() *cobra.Command {
 
 func (c *cli) endpointGet() *cobra.Command {
 	return &cobra.Command{
-		Use:   "get NAME",
-		Short: "Show an endpoint",
-		Args:  cobra.ExactArgs(1),
+		Use:     "get NAME",
+		Short:   "Show an endpoint",
+		Example: "  ringback endpoint get shop",
+		Args:    cobra.ExactArgs(1),
 		RunE: c.ask(func(ctx context.Context, gw *client.Client, args []string) error {
 			e, err := gw.Endpoint(ctx, args[0])
 			if err != nil {
@@ -163,6 +167,9 @@ func (c *cli) endpointUpdate() *cobra.Command {
 		Short: "Change an endpoint",
 		Long: `Change an endpoint. What is not given stays as it is; a list that is given as ""
 takes away what there was.`,
+		Example: `  ringback endpoint update shop https://my.server/new
+  ringback endpoint update shop --disabled
+  ringback endpoint update shop --operations ""`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			gw, err := c.gateway()
@@ -189,9 +196,10 @@ takes away what there was.`,
 
 func (c *cli) endpointDelete() *cobra.Command {
 	return &cobra.Command{
-		Use:   "delete NAME",
-		Short: "Remove an endpoint",
-		Args:  cobra.ExactArgs(1),
+		Use:     "delete NAME",
+		Short:   "Remove an endpoint",
+		Example: "  ringback endpoint delete shop",
+		Args:    cobra.ExactArgs(1),
 		RunE: c.ask(func(ctx context.Context, gw *client.Client, args []string) error {
 			if err := gw.DeleteEndpoint(ctx, args[0]); err != nil {
 				return err
@@ -203,22 +211,23 @@ func (c *cli) endpointDelete() *cobra.Command {
 }
 
 func (c *cli) endpointSecret() *cobra.Command {
-	return c.secretCmd("secret [NAME]", "Print the secret that callbacks to an endpoint are signed with",
+	return c.secretCmd("secret", "Print the secret that callbacks to an endpoint are signed with",
 		(*client.Client).Secret)
 }
 
 func (c *cli) endpointRotate() *cobra.Command {
-	return c.secretCmd("rotate [NAME]", "Replace that secret; the old one signs too for a day",
+	return c.secretCmd("rotate", "Replace that secret; the old one signs too for a day",
 		(*client.Client).RotateSecret)
 }
 
 // secretCmd prints the secret alone, so that it can go into a variable or a file.
-func (c *cli) secretCmd(use, short string, secretOf func(*client.Client, context.Context, string) (*client.Secret, error)) *cobra.Command {
+func (c *cli) secretCmd(name, short string, secretOf func(*client.Client, context.Context, string) (*client.Secret, error)) *cobra.Command {
 	return &cobra.Command{
-		Use:   use,
-		Short: short,
-		Long:  short + ".\nWithout a name it is the app's own, for URLs that are sent with a call.",
-		Args:  cobra.MaximumNArgs(1),
+		Use:     name + " [NAME]",
+		Short:   short,
+		Long:    short + ".\nWithout a name it is the app's own, for URLs that are sent with a call.",
+		Example: "  ringback endpoint " + name + "\n  ringback endpoint " + name + " shop",
+		Args:    cobra.MaximumNArgs(1),
 		RunE: c.ask(func(ctx context.Context, gw *client.Client, args []string) error {
 			name := ""
 			if len(args) > 0 {

@@ -18,9 +18,10 @@ func newJobCmd(c *cli) *cobra.Command {
 
 func (c *cli) jobGet() *cobra.Command {
 	return &cobra.Command{
-		Use:   "get ID",
-		Short: "Show a job and its callbacks",
-		Args:  cobra.ExactArgs(1),
+		Use:     "get ID",
+		Short:   "Show a job and its callbacks",
+		Example: "  ringback job get job_01kf3q8m2xe5zr0v7w4h9c6d1t",
+		Args:    cobra.ExactArgs(1),
 		RunE: c.ask(func(ctx context.Context, gw *client.Client, args []string) error {
 			job, err := gw.Job(ctx, args[0])
 			if err != nil {
@@ -78,8 +79,13 @@ func (c *cli) jobList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List jobs, newest first",
-		Args:  cobra.NoArgs,
+		Example: `  ringback job list --operation scan --status failed
+  ringback job list --limit 0 --output jsonl`,
+		Args: cobra.NoArgs,
 		RunE: c.ask(func(ctx context.Context, gw *client.Client, _ []string) error {
+			if limit < 0 {
+				return usagef("--limit takes a number from 0")
+			}
 			return showList(c, gw.Jobs(ctx, q), limit, table[client.Job]{
 				header: []string{"ID", "OPERATION", "STATUS", "CREATED", "FINISHED", "ATTEMPTS", "ERROR"},
 				row: func(j client.Job) []string {
@@ -101,9 +107,10 @@ func (c *cli) jobList() *cobra.Command {
 func (c *cli) jobResult() *cobra.Command {
 	var wait bool
 	cmd := &cobra.Command{
-		Use:   "result ID",
-		Short: "Print a job's result",
-		Args:  cobra.ExactArgs(1),
+		Use:     "result ID",
+		Short:   "Print a job's result",
+		Example: "  ringback job result job_01kf3q8m2xe5zr0v7w4h9c6d1t --wait > verdict.json",
+		Args:    cobra.ExactArgs(1),
 		RunE: c.ask(func(ctx context.Context, gw *client.Client, args []string) error {
 			if wait {
 				return c.waitForResult(ctx, gw, args[0])
@@ -121,9 +128,10 @@ func (c *cli) jobResult() *cobra.Command {
 
 func (c *cli) jobEvents() *cobra.Command {
 	return &cobra.Command{
-		Use:   "events ID",
-		Short: "Follow a job and its callbacks to their end",
-		Args:  cobra.ExactArgs(1),
+		Use:     "events ID",
+		Short:   "Follow a job and its callbacks to their end",
+		Example: "  ringback job events job_01kf3q8m2xe5zr0v7w4h9c6d1t",
+		Args:    cobra.ExactArgs(1),
 		RunE: c.ask(func(ctx context.Context, gw *client.Client, args []string) error {
 			for e, err := range gw.Events(ctx, args[0]) {
 				if err != nil {
@@ -160,9 +168,10 @@ func (c *cli) showEvent(e client.Event) error {
 
 func (c *cli) jobCancel() *cobra.Command {
 	return &cobra.Command{
-		Use:   "cancel ID",
-		Short: "Cancel a job that has not ended",
-		Args:  cobra.ExactArgs(1),
+		Use:     "cancel ID",
+		Short:   "Cancel a job that has not ended",
+		Example: "  ringback job cancel job_01kf3q8m2xe5zr0v7w4h9c6d1t",
+		Args:    cobra.ExactArgs(1),
 		RunE: c.ask(func(ctx context.Context, gw *client.Client, args []string) error {
 			if err := gw.Cancel(ctx, args[0]); err != nil {
 				return err

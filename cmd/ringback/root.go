@@ -8,25 +8,34 @@ import (
 	"slices"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/ringback/ringback/client"
 )
 
-// constructors of the commands, in the order in which help shows them. cobra adds
-// completion and help.
-var constructors = []func(*cli) *cobra.Command{
-	newServeCmd,
-	newDemoCmd,
-	newCheckCmd,
-	newCallCmd,
-	newListenCmd,
-	newJobCmd,
-	newCallbackCmd,
-	newEndpointCmd,
-	newAppCmd,
-	newDBCmd,
-	newVersionCmd,
+// commands in the order in which help shows them, each with the flags that it shares
+// with others. cobra adds completion and help.
+var commands = []struct {
+	construct func(*cli) *cobra.Command
+	shared    []func(*cli, *pflag.FlagSet)
+}{
+	{newServeCmd, nil},
+	{newDemoCmd, nil},
+	{newCheckCmd, showsData},
+	{newCallCmd, asksGateway},
+	{newListenCmd, showsData},
+	{newJobCmd, asksGateway},
+	{newCallbackCmd, asksGateway},
+	{newEndpointCmd, asksGateway},
+	{newAppCmd, asksGateway},
+	{newDBCmd, showsData},
+	{newVersionCmd, showsData},
 }
+
+var (
+	showsData   = []func(*cli, *pflag.FlagSet){(*cli).addOutputFlag}
+	asksGateway = []func(*cli, *pflag.FlagSet){(*cli).addGatewayFlags, (*cli).addOutputFlag}
+)
 
 // cli is what the commands share.
 type cli struct {
@@ -82,16 +91,40 @@ the caller's callback URL with the result.`,
 	root.SetOut(c.out)
 	root.SetErr(c.err)
 	cobra.EnableCommandSorting = false
-	flags := root.PersistentFlags()
+	c.output = "table"
+	for _, given := range commands {
+		cmd := given.construct(c)
+		for _, add := range given.shared {
+			add(c, cmd.PersistentFlags())
+		}
+		root.AddCommand(cmd)
+	}
+	refuseUnknownShells(root)
+	return root, started
+}
+
+// refuseUnknownShells makes an error of "completion nonsense", for which cobra shows
+// help as if it had been asked for.
+func refuseUnknownShells(root *cobra.Command) {
+	root.CompletionOptions.DisableNoDescFlag = true
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		if cmd.Name() == "completion" {
+			cmd.RunE = needsCommand("completion")
+		}
+	}
+}
+
+// addGatewayFlags adds which gateway is asked, and as whom.
+func (c *cli) addGatewayFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.url, "url", cmp.Or(os.Getenv("RINGBACK_URL"), defaultURL), "the gateway (RINGBACK_URL)")
 	// The key is no default value, which help would show.
 	flags.StringVar(&c.key, "key", "", "the app's key, or the admin key for app (RINGBACK_KEY)")
 	flags.StringVar(&c.prefix, "prefix", os.Getenv("RINGBACK_PREFIX"), "of the gateway's own routes: /.ringback with --upstream (RINGBACK_PREFIX)")
+}
+
+func (c *cli) addOutputFlag(flags *pflag.FlagSet) {
 	flags.StringVarP(&c.output, "output", "o", "table", "how to show data: table, json or jsonl")
-	for _, construct := range constructors {
-		root.AddCommand(construct(c))
-	}
-	return root, started
 }
 
 // group makes a command that only holds others.
@@ -100,10 +133,14 @@ func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 		Use:   use,
 		Short: short,
 		Args:  cobra.NoArgs,
-		RunE:  func(*cobra.Command, []string) error { return usagef("%s needs a command", use) },
+		RunE:  needsCommand(use),
 	}
 	cmd.AddCommand(commands...)
 	return cmd
+}
+
+func needsCommand(group string) func(*cobra.Command, []string) error {
+	return func(*cobra.Command, []string) error { return usagef("%s needs a command", group) }
 }
 
 // gateway is the client of the gateway that the flags name.
@@ -111,7 +148,7 @@ func (c *cli) gateway() (*client.Client, error) {
 	gw, err := client.New(c.url, cmp.Or(c.key, os.Getenv("RINGBACK_KEY")),
 		client.Options{Prefix: c.prefix, UserAgent: "ringback/" + buildVersion()})
 	if err != nil {
-		return nil, usagef("--url, --key: %w", err)
+		return nil, usagef("%w", err)
 	}
 	return gw, nil
 }

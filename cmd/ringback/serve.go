@@ -31,6 +31,7 @@ var configKeys = []configKey{
 	{"store", "the store, sqlite:FILE; sqlite:ringback.db by default"},
 	{"bodies", "where large bodies are kept, dir:FOLDER; beside the store by default"},
 	{"upstream", "the origin of an API to put the gateway in front of"},
+	{"prefix", "what the gateway's own routes stand below; nothing, or /.ringback with an upstream, by default"},
 	{"public_url", "what links are made of; the address listened on by default"},
 }
 
@@ -47,8 +48,7 @@ func addConfigFlags(f *pflag.FlagSet) *configFlags {
 func (o *configFlags) load() (*config.Settings, error) {
 	s := config.Sources{Path: o.path, Dev: o.dev, Flags: map[string]string{}}
 	o.set.Visit(func(f *pflag.Flag) {
-		// The prefix has a flag that all commands share.
-		if key := strings.ReplaceAll(f.Name, "-", "_"); key == "prefix" || slices.ContainsFunc(configKeys, func(k configKey) bool { return k.key == key }) {
+		if key := strings.ReplaceAll(f.Name, "-", "_"); slices.ContainsFunc(configKeys, func(k configKey) bool { return k.key == key }) {
 			s.Flags[key] = f.Value.String()
 		}
 	})

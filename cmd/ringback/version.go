@@ -23,9 +23,10 @@ func buildVersion() string {
 
 func newVersionCmd(c *cli) *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the program's version",
-		Args:  cobra.NoArgs,
+		Use:     "version",
+		Short:   "Print the program's version",
+		Example: "  ringback version --output json",
+		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			return c.show(struct {
 				Version  string `json:"version"`
