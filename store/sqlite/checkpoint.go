@@ -85,13 +85,13 @@ func (w *writer) endCheckpoint(did copied) {
 	w.copying = false
 	w.checkpointAt = w.logPages + checkpointPages
 	err := did.err
-	if err == nil && !did.held && w.broken == nil {
+	if err == nil && !did.held && !w.broken {
 		err = w.restartLog()
 	}
 	// Any other error, a full disk's or a reader's, leaves the log as it is, and the
 	// next checkpoint tries again.
-	if breaks(err) && w.broken == nil {
-		w.fail(fmt.Errorf("checkpoint: %w", err))
+	if err = w.store.withCause(err); breaks(err) && !w.broken {
+		w.fail(translate(fmt.Errorf("checkpoint: %w", err)))
 	}
 }
 

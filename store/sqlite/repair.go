@@ -3,6 +3,7 @@ package sqlite
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -20,8 +21,22 @@ import (
 // breaks tells whether an error leaves it unknown what is on disk. A write that
 // finds no room has just not been done.
 func breaks(err error) bool {
-	full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
-	return errors.Is(err, sqlite3.IOERR) && (!full || errors.Is(err, sqlite3.IOERR_FSYNC) || errors.Is(err, sqlite3.IOERR_DIR_FSYNC))
+	written := errors.Is(err, sqlite3.IOERR_WRITE) && errors.Is(err, syscall.ENOSPC)
+	return errors.Is(err, sqlite3.IOERR) && !written
+}
+
+// withCause says that the disk is full, where it is: SQLite's binding takes that
+// for an I/O error like others.
+func (s *Store) withCause(err error) error {
+	var disk syscall.Statfs_t
+	if !errors.Is(err, sqlite3.IOERR) || syscall.Statfs(filepath.Dir(s.path), &disk) != nil {
+		return err
+	}
+	const room = 1 << 20
+	if uint64(disk.Bavail)*uint64(disk.Bsize) >= room { //nolint:unconvert // other systems have other types
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, syscall.ENOSPC)
 }
 
 const (
@@ -31,15 +46,15 @@ const (
 
 // fail stops all writing until the store is repaired.
 func (w *writer) fail(err error) {
-	w.broken = fmt.Errorf("%w: it is being checked after an error: %w", job.ErrUnavailable, err)
-	w.store.note(w.broken)
+	w.broken = true
+	w.store.note(fmt.Errorf("%w (the store is being checked)", err))
 	w.repaired = make(chan struct{})
 	w.repairs.Go(w.repair)
 }
 
 // mend goes on after a repair.
 func (w *writer) mend() {
-	w.broken, w.repaired = nil, nil
+	w.broken, w.repaired = false, nil
 	w.logPages, w.checkpointAt = 0, checkpointPages
 	w.starts.signal() // some may have waited for it
 }
@@ -53,8 +68,7 @@ func (w *writer) repair() {
 			close(w.repaired)
 			return
 		}
-		err = fmt.Errorf("%w: its check after an error fails: %w", job.ErrUnavailable, err)
-		w.store.note(err)
+		w.store.note(fmt.Errorf("%w: its check after an error fails: %w", job.ErrUnavailable, w.store.withCause(err)))
 		select {
 		case <-time.After(wait):
 		case <-w.quit:

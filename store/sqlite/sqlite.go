@@ -7,6 +7,8 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -72,7 +74,7 @@ func Open(ctx context.Context, path string, opt Options) (_ *Store, err error) {
 		return nil, err
 	}
 	if opt.VFS == "" {
-		if err := makePrivate(path); err != nil {
+		if err := errors.Join(makePrivate(path), rewrite(path+"-wal")); err != nil {
 			return nil, err
 		}
 	}
@@ -146,6 +148,33 @@ func makePrivate(path string) error {
 		return err
 	}
 	return f.Close()
+}
+
+// rewrite writes a file's content once more, and syncs it. A process whose sync
+// failed may have left a log that is whole in memory only, and counts as clean.
+func rewrite(path string) (err error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Sync(), f.Close()) }()
+	buf := make([]byte, 1<<20)
+	for at := int64(0); ; {
+		n, err := f.ReadAt(buf, at)
+		if _, err := f.WriteAt(buf[:n], at); err != nil {
+			return err
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		at += int64(n)
+	}
 }
 
 func escapePath(path string) string {

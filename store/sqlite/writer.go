@@ -21,7 +21,7 @@ type writer struct {
 	ended  chan struct{}
 	starts starts
 
-	broken   error         // why nothing is written
+	broken   bool          // nothing is written; Store.failure says why
 	repaired chan struct{} // closed when something is again; nil while nothing is broken
 	repairs  sync.WaitGroup
 
@@ -146,8 +146,8 @@ func (w *writer) drain(batch []*op) {
 // one op breaks it, each is tried alone, so that only the bad one fails; but not
 // where the disk breaks.
 func (w *writer) commit(batch []*op) {
-	if w.broken != nil {
-		w.conclude(batch, w.broken)
+	if w.broken {
+		w.conclude(batch, *w.store.failure.Load())
 		return
 	}
 	batch = append(w.starts.take(time.Now()), batch...)
@@ -160,8 +160,8 @@ func (w *writer) commit(batch []*op) {
 		return
 	}
 	for i := range batch {
-		if w.broken != nil {
-			w.conclude(batch[i:], w.broken)
+		if w.broken {
+			w.conclude(batch[i:], *w.store.failure.Load())
 			return
 		}
 		w.conclude(batch[i:i+1], w.transaction(batch[i:i+1]))
@@ -170,7 +170,9 @@ func (w *writer) commit(batch []*op) {
 
 // conclude tells the world how a batch went.
 func (w *writer) conclude(batch []*op, err error) {
-	w.store.note(err)
+	if !w.broken {
+		w.store.note(err)
+	}
 	for _, o := range batch {
 		if err != nil {
 			o.err = err
@@ -179,7 +181,7 @@ func (w *writer) conclude(batch []*op, err error) {
 		}
 		o.done <- o.err
 	}
-	if breaks(err) && w.broken == nil {
+	if breaks(err) && !w.broken {
 		w.fail(err)
 	}
 }
@@ -187,7 +189,7 @@ func (w *writer) conclude(batch []*op, err error) {
 func (w *writer) transaction(batch []*op) (err error) {
 	c := w.conn
 	if err := c.bind("BEGIN IMMEDIATE").exec(); err != nil {
-		return fmt.Errorf("begin: %w", translate(err))
+		return fmt.Errorf("begin: %w", translate(w.store.withCause(err)))
 	}
 	defer func() {
 		if err != nil {
@@ -195,7 +197,7 @@ func (w *writer) transaction(batch []*op) (err error) {
 			if !c.GetAutocommit() {
 				err = errors.Join(err, c.bind("ROLLBACK").exec())
 			}
-			err = translate(err)
+			err = translate(w.store.withCause(err))
 		}
 	}()
 	for _, o := range batch {
