@@ -7,7 +7,8 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 
 demo: ## Show it: gateway, scanner and a small web shop that gets called back
 	@scripts/setup.sh clamd
-	go run ./cmd/ringback demo
+	@go build -o .tools/bin/ringback ./cmd/ringback
+	@exec .tools/bin/ringback demo
 
 test: ## Run all tests, with the race detector
 	@scripts/setup.sh cc clamd chromium node
