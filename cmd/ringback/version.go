@@ -11,14 +11,28 @@ import (
 // version is set by the linker for a release (-X main.version=v1.2.3).
 var version string
 
-// buildVersion is the program's version: that of the release, else the one that
-// the go command stamped.
+// buildVersion is the program's version, a token that can stand in User-Agent: that
+// of the release, else what the go command stamped.
 func buildVersion() string {
-	stamped := ""
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		stamped = info.Main.Version
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		info = &debug.BuildInfo{}
 	}
-	return cmp.Or(version, stamped, "(devel)")
+	return cmp.Or(version, stampedVersion(info))
+}
+
+// stampedVersion is the module's version where the go command knew one, else devel,
+// with the revision where it knew that: "devel+abcdef123456".
+func stampedVersion(info *debug.BuildInfo) string {
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && s.Value != "" {
+			return "devel+" + s.Value[:min(len(s.Value), 12)]
+		}
+	}
+	return "devel"
 }
 
 func newVersionCmd(c *cli) *cobra.Command {
