@@ -52,6 +52,7 @@ type Sender struct {
 	contracts map[string]job.Contract
 	window    *window.Window[job.Delivery]
 	places    places
+	breakers  breakers
 	metrics   metrics
 }
 
@@ -61,14 +62,14 @@ func New(opt Options) *Sender {
 	setDefault(&opt.MaxItems, 8192)
 	setDefault(&opt.MaxBytes, 64<<20)
 	setDefault(&opt.Workers, 1024)
-	s := &Sender{opt: opt, contracts: map[string]job.Contract{}, metrics: newMetrics(opt.Registerer)}
+	s := &Sender{opt: opt, contracts: map[string]job.Contract{}, breakers: newBreakers(), metrics: newMetrics(opt.Registerer)}
 	for _, op := range opt.Operations {
 		s.contracts[op.Name] = op.WithDefaults().Callback
 	}
 	s.places = newPlaces(opt)
 	s.window = window.New(window.Options[job.Delivery]{
-		MaxItems: opt.MaxItems, MaxGroupItems: max(opt.MaxItems/2, 1), MaxBytes: opt.MaxBytes, Workers: opt.Workers,
-		Limit: s.places.concurrency,
+		MaxItems: opt.MaxItems, MaxGroupItems: max(opt.MaxItems/16, 1), MaxBytes: opt.MaxBytes, Workers: opt.Workers,
+		Limit: s.limit,
 		Load: func(ctx context.Context, lane string, limit int) ([]job.Delivery, time.Time, error) {
 			return opt.Store.ClaimCallbacks(ctx, lane, opt.Now(), limit)
 		},
@@ -85,6 +86,14 @@ func setDefault[T int | int64](field *T, value T) {
 	if *field == 0 {
 		*field = value
 	}
+}
+
+// limit is how many callbacks of a lane may be in flight.
+func (s *Sender) limit(lane string) int {
+	if s.breakers.open(lane) {
+		return 1
+	}
+	return s.places.concurrency(lane)
 }
 
 // Open begins to deliver, with what is due on disk.
@@ -188,7 +197,13 @@ func (s *Sender) deliver(ctx context.Context, d job.Delivery, free func()) {
 		s.settle(ctx, job.Settlement{Callback: d.Callback, State: job.Dead, At: now})
 		return
 	}
+	lane := d.Callback.Lane()
+	if until := s.breakers.resting(lane, now); !until.IsZero() {
+		s.settle(ctx, job.Settlement{Callback: d.Callback, State: job.Pending, DueAt: until, Waiting: "breaker", At: now})
+		return
+	}
 	v, err := s.try(ctx, d, a)
+	s.noteLane(lane, a, v)
 	free()
 	if err != nil {
 		s.opt.Log.Error("callback put off", "callback", d.Callback.ID.Callback(), "error", err)
@@ -198,6 +213,19 @@ func (s *Sender) deliver(ctx context.Context, d job.Delivery, free func()) {
 		s.metrics.tried(a, s.opt.Now().Sub(now))
 	}
 	s.settle(ctx, s.next(d, a, v))
+}
+
+// noteLane tells the lane's breaker how an attempt went.
+func (s *Sender) noteLane(lane string, a *job.Attempt, v verdict) {
+	switch {
+	case a.Status != 0:
+		s.breakers.answered(lane)
+	case v.kind == retry:
+		if until := s.breakers.failed(lane, s.opt.Now()); !until.IsZero() {
+			s.window.Pause(lane, until)
+			s.opt.Log.Warn("lane rests: its receiver cannot be reached", "lane", lane, "until", until, "error", a.Error)
+		}
+	}
 }
 
 // try makes the attempt. Its error means that none was made, and that it is ours.

@@ -72,7 +72,8 @@ type group[T any] struct {
 	running  int
 	isReady  bool
 	loading  bool
-	next     time.Time // when the first one on disk is due; zero: none
+	next     time.Time // when to look for due work on disk; zero: there is none
+	paused   time.Time // until when nothing is loaded or taken in
 	heapItem int       // index in due + 1; 0: not in it
 }
 
@@ -135,7 +136,7 @@ func (w *Window[T]) Reserve(name string, bytes int64) bool {
 	if w.closed || !w.roomLocked(g, bytes) {
 		return false
 	}
-	if g != nil && (g.loading || !g.next.IsZero() && !g.next.After(w.opt.Now())) {
+	if now := w.opt.Now(); g != nil && (g.loading || g.paused.After(now) || !g.next.IsZero() && !g.next.After(now)) {
 		return false
 	}
 	w.occupy(w.group(name), bytes)
@@ -195,9 +196,26 @@ func (w *Window[T]) Due(name string, at time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	g := w.group(name)
+	if at.Before(g.paused) {
+		at = g.paused
+	}
 	if g.next.IsZero() || at.Before(g.next) {
 		w.setNext(g, at)
 		w.signal()
+	}
+}
+
+// Pause keeps work of a group on disk until then. What is in memory already runs.
+func (w *Window[T]) Pause(name string, until time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	g := w.groups[name]
+	if g == nil {
+		return // nothing of it is known, so nothing is loaded
+	}
+	g.paused = until
+	if !g.next.IsZero() && g.next.Before(until) {
+		w.setNext(g, until)
 	}
 }
 
@@ -372,7 +390,7 @@ func (w *Window[T]) pickDue() (g *group[T], n int, wait time.Duration, open bool
 		}
 		first.loading = true
 		first.next = time.Time{}
-		return first, min(loadBatch, w.opt.MaxGroupItems-first.items, w.opt.MaxItems-w.items), 0, true
+		return first, min(loadBatch, 4*w.opt.Limit(first.name), w.opt.MaxGroupItems-first.items, w.opt.MaxItems-w.items), 0, true
 	}
 	return nil, 0, time.Hour, true
 }
@@ -387,6 +405,9 @@ func (w *Window[T]) loaded(g *group[T], items []T, next time.Time, err error) {
 	}
 	if err != nil {
 		next = w.opt.Now().Add(retryLoad)
+	}
+	if !next.IsZero() && next.Before(g.paused) {
+		next = g.paused
 	}
 	if !next.IsZero() && (g.next.IsZero() || next.Before(g.next)) {
 		w.setNext(g, next)

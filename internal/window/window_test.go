@@ -281,6 +281,35 @@ func TestWhatIsFreedHoldsNobodyUpAndStaysBounded(t *testing.T) {
 	})
 }
 
+func TestAPausedGroupStaysOnDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, d, l := setup(t, nil)
+		l.gate = make(chan struct{})
+		d.store(w, item{group: "g", n: 0, at: time.Now()})
+		synctest.Wait()
+		w.Pause("g", time.Now().Add(time.Minute))
+		for n := 1; n < 1000; n++ {
+			d.store(w, item{group: "g", n: n, at: time.Now()})
+		}
+		close(l.gate)
+		synctest.Wait()
+		if w.Reserve("g", 1) {
+			t.Error("a paused group took fresh work in")
+		}
+		d.mu.Lock()
+		loads := d.loads
+		d.mu.Unlock()
+		if got := l.of("g"); len(got) != 1 || loads != 1 {
+			t.Errorf("%d ran, %d loads while the group is paused", len(got), loads)
+		}
+		<-time.After(61 * time.Second)
+		synctest.Wait()
+		if got := l.of("g"); len(got) != 1000 {
+			t.Errorf("%d ran after the pause", len(got))
+		}
+	})
+}
+
 func TestAFailedLoadIsRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var heard []error
