@@ -11,7 +11,10 @@ import (
 type Target struct {
 	Endpoint string // exactly one of Endpoint and URL is set
 	URL      string
-	Source   Source
+	// EndpointURL is what the endpoint's was at intake, as the caller was told. The
+	// callback goes to what it is then.
+	EndpointURL string
+	Source      Source
 	// Events that the caller asked for; empty: those of endpoint or operation.
 	Events []Event
 	// State is the caller's own, echoed unchanged in every callback.

@@ -83,6 +83,9 @@ type Intake interface {
 	// Accept stores a job. With a key that the app used for the same operation
 	// before, it stores nothing and returns the first call's job and fingerprint.
 	Accept(context.Context, Acceptance) (Receipt, error)
+	// Repeated returns what Accept would for a key that the app has used for the
+	// operation before, else ErrNotFound.
+	Repeated(ctx context.Context, app, operation, key string) (Receipt, error)
 }
 
 // Acceptance is a job to store.

@@ -23,19 +23,22 @@ type call struct {
 	asked  asked
 	state  string
 	events []job.Event
-	key    string // Idempotency-Key
+	key    string      // Idempotency-Key
+	first  job.Receipt // of the call that came with it before, where one did
 
 	chosen     bool   // where the callbacks go, if anywhere
 	nextSource int    // of the callback URL, to be looked at
 	document   []byte // the body, where an expression has looked into it
 	job        *job.Job
-	targetURL  string
 }
 
 // take takes a call in: 202 and a job, or a problem and nothing.
 func (a *API) take(w http.ResponseWriter, r *http.Request, op *operation) {
 	c := &call{api: a, op: op, r: r}
-	p := c.readHead()
+	p := c.identify()
+	if p == nil && !c.first.Repeated {
+		p = c.readHead()
+	}
 	if p != nil {
 		c.refuse(w, p)
 		return
@@ -51,6 +54,9 @@ func (a *API) take(w http.ResponseWriter, r *http.Request, op *operation) {
 
 // admit takes the body in and stores the job, where there is room in memory.
 func (c *call) admit(w http.ResponseWriter) (job.Receipt, *Problem) {
+	if c.r.ContentLength > c.op.MaxBodyBytes {
+		return job.Receipt{}, c.tooLarge()
+	}
 	room, ok := c.api.gate.enter(c.app.Name, c.r.ContentLength)
 	if !ok {
 		p := kindUnavailable.problem("too many calls are being taken in, of this app or of all")
@@ -62,15 +68,18 @@ func (c *call) admit(w http.ResponseWriter) (job.Receipt, *Problem) {
 	if p != nil {
 		return job.Receipt{}, p
 	}
+	if c.first.Repeated {
+		return c.first, c.compare(c.first, fingerprint)
+	}
 	if p := c.chooseTarget(true); p != nil {
 		return job.Receipt{}, p
 	}
 	return c.accept(fingerprint)
 }
 
-// readHead checks all that can be known before the body is read, so that the body
-// of a call that will be refused is never asked for.
-func (c *call) readHead() (p *Problem) {
+// identify finds out who calls, and whether the call repeats another one. What that
+// one chose stands: it is not chosen again from endpoints that may have changed.
+func (c *call) identify() (p *Problem) {
 	if c.app, p = c.api.authenticate(c.r); p != nil {
 		return p
 	}
@@ -85,8 +94,21 @@ func (c *call) readHead() (p *Problem) {
 		CreatedAt: now, DueAt: now,
 		Request: job.Request{Method: c.r.Method, Path: c.path, Trace: readTrace(c.r.Header)},
 	}
+	if c.key == "" {
+		return nil
+	}
+	var err error
+	if c.first, err = c.api.opt.Store.Repeated(c.r.Context(), c.app.Name, c.op.Name, c.key); err != nil && !errors.Is(err, job.ErrNotFound) {
+		return storeProblem(c.r.Context(), c.api.opt.Log, "look for a repeated call", err)
+	}
+	return nil
+}
+
+// readHead checks all that can be known before the body is read, so that the body
+// of a call that will be refused is never asked for.
+func (c *call) readHead() (p *Problem) {
 	if c.op.Deadline > 0 {
-		c.job.Deadline = now.Add(c.op.Deadline)
+		c.job.Deadline = c.job.CreatedAt.Add(c.op.Deadline)
 	}
 	if c.job.Request.Params, p = c.op.pathValues(c.r); p != nil {
 		return p
@@ -103,13 +125,7 @@ func (c *call) readHead() (p *Problem) {
 	if p = c.readHeader(); p != nil {
 		return p
 	}
-	if p = c.chooseTarget(false); p != nil {
-		return p
-	}
-	if c.r.ContentLength > c.op.MaxBodyBytes {
-		return c.tooLarge()
-	}
-	return nil
+	return c.chooseTarget(false)
 }
 
 // accept stores the job. A call that repeats another one gets that one's receipt.
@@ -128,13 +144,22 @@ func (c *call) accept(fingerprint [32]byte) (job.Receipt, *Problem) {
 	switch {
 	case err != nil:
 		return receipt, storeProblem(c.r.Context(), a.opt.Log, "accept job", err)
-	case receipt.Repeated && receipt.Fingerprint != fingerprint:
-		return receipt, kindKeyReused.at(place{"Idempotency-Key", true}, "was used for a request that differs from this one").
-			withHint("use a new key for each new request; the same one only to repeat a request unchanged")
-	case receipt.Repeated:
+	case receipt.Repeated: // by one that came at the same time
+		if p := c.compare(receipt, fingerprint); p != nil {
+			return receipt, p
+		}
 		c.dropBody() // the first call's is kept
 	}
 	return receipt, nil
+}
+
+// compare refuses a call that differs from the one whose key it has.
+func (c *call) compare(first job.Receipt, fingerprint [32]byte) *Problem {
+	if first.Fingerprint == fingerprint {
+		return nil
+	}
+	return kindKeyReused.at(place{"Idempotency-Key", true}, "was used for a request that differs from this one").
+		withHint("use a new key for each new request; the same one only to repeat a request unchanged")
 }
 
 // refuse answers with a problem. Prefer has no say in it, but could have had.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"sync"
@@ -56,8 +57,8 @@ func (c *call) answer(w http.ResponseWriter, receipt job.Receipt) {
 
 // recall makes the call's job the one that an earlier call with the same key got.
 func (c *call) recall(id job.ID) *Problem {
-	ctx, store := c.r.Context(), c.api.opt.Store
-	first, err := store.Job(ctx, c.app.Name, id)
+	ctx := c.r.Context()
+	first, err := c.api.opt.Store.Job(ctx, c.app.Name, id)
 	if errors.Is(err, job.ErrNotFound) {
 		// The key is kept longer than its job: what can be said is what was said.
 		c.job.ID, c.job.CreatedAt = id, id.Time()
@@ -66,18 +67,7 @@ func (c *call) recall(id job.ID) *Problem {
 	if err != nil {
 		return storeProblem(ctx, c.api.opt.Log, "read job of a repeated call", err)
 	}
-	c.job, c.targetURL = first, ""
-	if first.Target == nil {
-		return nil
-	}
-	c.targetURL = first.Target.URL
-	if first.Target.Endpoint != "" {
-		endpoint, err := store.Endpoint(ctx, c.app.Name, first.Target.Endpoint)
-		if err != nil && !errors.Is(err, job.ErrNotFound) {
-			return storeProblem(ctx, c.api.opt.Log, "read endpoint", err)
-		}
-		c.targetURL = endpoint.URL
-	}
+	c.job = first
 	return nil
 }
 
@@ -122,12 +112,9 @@ func (c *call) appendAccepted(b []byte, self string) []byte {
 	b = appendQuoted(b, self, "/events")
 	b = append(b, '}')
 	if t := c.job.Target; t != nil {
-		b = append(b, `,"callback":{`...)
-		if c.targetURL != "" {
-			b = append(b, `"url":`...)
-			b = append(appendQuoted(b, c.targetURL, ""), ',')
-		}
-		b = append(b, `"source":"`...)
+		b = append(b, `,"callback":{"url":`...)
+		b = appendQuoted(b, cmp.Or(t.URL, t.EndpointURL), "")
+		b = append(b, `,"source":"`...)
 		b = append(b, t.Source...)
 		b = append(b, '"')
 		if t.Endpoint != "" {

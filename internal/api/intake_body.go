@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ringback/ringback/internal/body"
+	"github.com/ringback/ringback/job"
 )
 
 // progressBytes, or the body's end, have to arrive within each BodyIdleTimeout, so
@@ -64,7 +65,7 @@ func (c *call) storeBody(w http.ResponseWriter, digest hash.Hash) *Problem {
 	if digest != nil {
 		from = io.TeeReader(up, digest)
 	}
-	stored, err := body.Read(c.r.Context(), c.api.opt.Bodies, from, c.op.MaxBodyBytes)
+	stored, err := c.keepBody(from)
 	switch {
 	case err == nil:
 		up.done()
@@ -81,6 +82,19 @@ func (c *call) storeBody(w http.ResponseWriter, digest hash.Hash) *Problem {
 		return kindTimeout.problem(fmt.Sprintf("the body brought less than %d octets within %v", progressBytes, up.idle))
 	}
 	return kindBodyIncomplete.problem("")
+}
+
+// keepBody takes a body in, but of a repeated call, whose body is there already,
+// reads it only.
+func (c *call) keepBody(from io.Reader) (job.Body, error) {
+	if !c.first.Repeated {
+		return body.Read(c.r.Context(), c.api.opt.Bodies, from, c.op.MaxBodyBytes)
+	}
+	n, err := io.Copy(io.Discard, io.LimitReader(from, c.op.MaxBodyBytes+1))
+	if err == nil && n > c.op.MaxBodyBytes {
+		err = body.ErrTooLarge
+	}
+	return job.Body{}, err
 }
 
 func (c *call) tooLarge() *Problem {

@@ -80,8 +80,10 @@ func TestLargeBodyIsAFileAndIsDeletedWithARefusedCall(t *testing.T) {
 	}
 	store.err = nil
 	g.call("POST", "/scan", key, document, "Idempotency-Key", "k").want(t, http.StatusAccepted, "")
-	g.call("POST", "/scan", key, document, "Idempotency-Key", "k").want(t, http.StatusAccepted, "")
-	g.call("POST", "/scan", key, document+"b", "Idempotency-Key", "k").want(t, http.StatusUnprocessableEntity, "idempotency_key_reused")
+	for _, store.unaware = range []bool{false, true} {
+		g.call("POST", "/scan", key, document, "Idempotency-Key", "k").want(t, http.StatusAccepted, "")
+		g.call("POST", "/scan", key, document+"b", "Idempotency-Key", "k").want(t, http.StatusUnprocessableEntity, "idempotency_key_reused")
+	}
 	if n := bodies.count(); n != 2 {
 		t.Errorf("%d files, want those of the two jobs", n)
 	}

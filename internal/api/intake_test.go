@@ -24,6 +24,15 @@ type hookedStore struct {
 	job.Store
 	err      error
 	accepted func(job.Acceptance)
+	// unaware: a repeated call comes while the first one is being committed.
+	unaware bool
+}
+
+func (s *hookedStore) Repeated(ctx context.Context, app, operation, key string) (job.Receipt, error) {
+	if s.unaware {
+		return job.Receipt{}, job.ErrNotFound
+	}
+	return s.Store.Repeated(ctx, app, operation, key)
 }
 
 func (s *hookedStore) Accept(ctx context.Context, in job.Acceptance) (job.Receipt, error) {
@@ -236,7 +245,7 @@ func TestSlotIsReservedForTheJobAndGivenBackWithoutOne(t *testing.T) {
 	t.Parallel()
 	slots := &countedSlots{taken: map[string]int64{}}
 	var claimed []bool
-	store := &hookedStore{accepted: func(in job.Acceptance) { claimed = append(claimed, in.Claimed) }}
+	store := &hookedStore{unaware: true, accepted: func(in job.Acceptance) { claimed = append(claimed, in.Claimed) }}
 	g := setup(t, func(o *Options) { store.Store, o.Store, o.Slots = o.Store, store, slots })
 	key := g.app("shop")
 	j := g.stored(g.call("POST", "/scan", key, "{}", "Idempotency-Key", "k"))
@@ -282,6 +291,47 @@ func TestRepeatedCallGetsTheFirstOnesAnswer(t *testing.T) {
 	}
 	if n := g.jobs(); n != 2 {
 		t.Errorf("%d jobs, want 2", n)
+	}
+}
+
+func TestRepeatedCallIsAnsweredAlikeWhateverBecameOfItsEndpoint(t *testing.T) {
+	t.Parallel()
+	g := setup(t, nil)
+	key := g.app("shop")
+	g.endpoint("shop", job.Endpoint{Name: "named"})
+	g.endpoint("shop", job.Endpoint{Name: "all", Default: true})
+	large := strings.Repeat("a", 2*body.MaxInlineBytes)
+	call := func(path, document string) answer {
+		return g.call("POST", path, key, document, "Idempotency-Key", "k"+path)
+	}
+	paths := []string{"/scan?callback=named", "/scan"}
+	first := make([]answer, len(paths))
+	for i, path := range paths {
+		first[i] = call(path, large)
+		first[i].want(t, http.StatusAccepted, "")
+	}
+	check := func(when string) {
+		t.Helper()
+		for i, path := range paths {
+			a := call(path, large)
+			if a.status != http.StatusAccepted || a.body != first[i].body || a.header.Get("Location") != first[i].header.Get("Location") {
+				t.Errorf("%s, %s: %d %s, want %s", when, path, a.status, a.body, first[i].body)
+			}
+			call(path, large+"b").want(t, http.StatusUnprocessableEntity, "idempotency_key_reused")
+		}
+	}
+	for _, name := range []string{"named", "all"} {
+		g.call("PATCH", "/v1/endpoints/"+name, key, `{"url":"https://elsewhere.example"}`).want(t, http.StatusOK, "")
+	}
+	check("endpoints changed")
+	for _, name := range []string{"named", "all"} {
+		g.call("DELETE", "/v1/endpoints/"+name, key, "").want(t, http.StatusNoContent, "")
+	}
+	check("endpoints deleted")
+	g.endpoint("shop", job.Endpoint{Name: "new", Default: true})
+	check("another default")
+	if n := g.jobs(); n != 2 {
+		t.Errorf("%d jobs", n)
 	}
 }
 

@@ -36,7 +36,7 @@ func (c *call) chooseTarget(bodyRead bool) *Problem {
 		return p
 	}
 	if c.op.defaultURL != "" {
-		c.setTarget(job.Target{URL: c.op.defaultURL, Source: job.SourceOperation}, c.op.defaultURL)
+		c.setTarget(job.Target{URL: c.op.defaultURL, Source: job.SourceOperation})
 		return nil
 	}
 	if c.op.Callback.Required {
@@ -54,7 +54,7 @@ func (c *call) chooseURL(url string) *Problem {
 	if err := c.api.opt.CheckURL(url); err != nil {
 		return urlProblem(err)
 	}
-	c.setTarget(job.Target{URL: url, Source: job.SourceRequest}, url)
+	c.setTarget(job.Target{URL: url, Source: job.SourceRequest})
 	return nil
 }
 
@@ -72,7 +72,7 @@ func (c *call) chooseNamed(name string) *Problem {
 	if err != nil {
 		return storeProblem(c.r.Context(), c.api.opt.Log, "read endpoint", err)
 	}
-	c.setTarget(job.Target{Endpoint: name, Source: job.SourceEndpoint}, endpoint.URL)
+	c.setTarget(job.Target{Endpoint: name, EndpointURL: endpoint.URL, Source: job.SourceEndpoint})
 	return nil
 }
 
@@ -87,20 +87,19 @@ func (c *call) chooseDefault() *Problem {
 		switch {
 		case !e.Default:
 		case slices.Contains(e.Operations, c.op.Name):
-			c.setTarget(job.Target{Endpoint: e.Name, Source: job.SourceOperationEndpoint}, e.URL)
+			c.setTarget(job.Target{Endpoint: e.Name, EndpointURL: e.URL, Source: job.SourceOperationEndpoint})
 			return nil
 		case len(e.Operations) == 0:
-			c.setTarget(job.Target{Endpoint: e.Name, Source: job.SourceDefaultEndpoint}, e.URL)
+			c.setTarget(job.Target{Endpoint: e.Name, EndpointURL: e.URL, Source: job.SourceDefaultEndpoint})
 		}
 	}
 	return nil
 }
 
-// setTarget makes t the job's, together with what else the call chooses. url is
-// what the caller is told, be it t's own or an endpoint's.
-func (c *call) setTarget(t job.Target, url string) {
+// setTarget makes t the job's, together with what else the call chooses.
+func (c *call) setTarget(t job.Target) {
 	t.Events, t.State = c.events, c.state
-	c.job.Target, c.targetURL = &t, url
+	c.job.Target = &t
 }
 
 // urlProblem describes an error of Options.CheckURL.

@@ -41,13 +41,24 @@ func (c *conn) remember(a job.Acceptance, receipt *job.Receipt) error {
 	if err != nil || c.Changes() > 0 {
 		return err
 	}
-	receipt.Repeated = true
-	return c.bind(`SELECT job, fingerprint FROM idempotency WHERE app = ? AND operation = ? AND key = ?`).
-		text(a.Job.App).text(a.Job.Operation).text(a.Key).
-		each(func(row *scanner) {
-			receipt.ID = row.id()
-			copy(receipt.Fingerprint[:], row.blob())
-		})
+	return c.earlier(a.Job.App, a.Job.Operation, a.Key).each(func(row *scanner) { *receipt = scanReceipt(row) })
+}
+
+// earlier selects the call that came with a key before.
+func (c *conn) earlier(app, operation, key string) *binder {
+	return c.bind(`SELECT job, fingerprint FROM idempotency WHERE app = ? AND operation = ? AND key = ?`).text(app).text(operation).text(key)
+}
+
+func scanReceipt(row *scanner) job.Receipt {
+	receipt := job.Receipt{ID: row.id(), Repeated: true}
+	copy(receipt.Fingerprint[:], row.blob())
+	return receipt
+}
+
+// Repeated implements job.Intake.
+func (s *Store) Repeated(ctx context.Context, app, operation, key string) (job.Receipt, error) {
+	receipt, err := one(ctx, s, scanReceipt, func(c *conn) *binder { return c.earlier(app, operation, key) })
+	return receipt, wrap(err, "find repeated call")
 }
 
 func (c *conn) insertJob(j *job.Job, claimed bool) error {

@@ -210,6 +210,9 @@ func encodeTarget(t *job.Target) string {
 		return ""
 	}
 	text := "source=" + url.QueryEscape(string(t.Source)) + "&endpoint=" + url.QueryEscape(t.Endpoint) + "&url=" + url.QueryEscape(t.URL)
+	if t.EndpointURL != "" {
+		text += "&endpoint_url=" + url.QueryEscape(t.EndpointURL)
+	}
 	if len(t.Events) > 0 {
 		text += "&events=" + url.QueryEscape(strings.Join(eventWords(t.Events), " "))
 	}
@@ -224,7 +227,7 @@ func decodeTarget(text string) *job.Target {
 		return nil
 	}
 	v, _ := url.ParseQuery(text)
-	return &job.Target{Source: job.Source(v.Get("source")), Endpoint: v.Get("endpoint"), URL: v.Get("url"),
+	return &job.Target{Source: job.Source(v.Get("source")), Endpoint: v.Get("endpoint"), URL: v.Get("url"), EndpointURL: v.Get("endpoint_url"),
 		Events: eventsOf(strings.Fields(v.Get("events"))), State: v.Get("state")}
 }
 

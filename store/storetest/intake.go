@@ -35,7 +35,7 @@ func acceptedJobIsReadBackWhole(w *world) {
 	j.Request.Params = map[string]string{"region": "eu west", "id": "7"}
 	j.Request.Authorization = []byte{1, 0, 2}
 	j.Request.Trace = job.Trace{Parent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", State: "a=b"}
-	j.Target = &job.Target{Endpoint: "main", Source: job.SourceEndpoint, Events: []job.Event{job.EventSucceeded, job.EventFailed}, State: "mine"}
+	j.Target = &job.Target{Endpoint: "main", EndpointURL: "https://my.server/then", Source: job.SourceEndpoint, Events: []job.Event{job.EventSucceeded, job.EventFailed}, State: "mine"}
 	receipt, err := w.Accept(w.ctx, job.Acceptance{Job: j})
 	w.no(err)
 	w.equal("receipt", receipt, job.Receipt{ID: j.ID})
@@ -124,6 +124,13 @@ func sameKeyFindsTheFirstJob(w *world) {
 	receipt, err := w.Accept(w.ctx, job.Acceptance{Job: second, Claimed: true, Key: "k", Fingerprint: [32]byte{2}})
 	w.no(err)
 	w.equal("receipt", receipt, job.Receipt{ID: first.ID, Repeated: true, Fingerprint: [32]byte{1}})
+	again, err := w.Repeated(w.ctx, "shop", "scan", "k")
+	w.no(err)
+	w.equal("receipt that is read", again, receipt)
+	for _, of := range [][3]string{{"shop", "scan", "other"}, {"shop", "report", "k"}, {"bank", "scan", "k"}} {
+		_, err := w.Repeated(w.ctx, of[0], of[1], of[2])
+		w.is(err, job.ErrNotFound)
+	}
 	_, err = w.WholeJob(w.ctx, "", second.ID)
 	w.is(err, job.ErrNotFound)
 	w.equal("changes", len(w.announced()), 0)
