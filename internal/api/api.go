@@ -74,8 +74,10 @@ type API struct {
 	watch *watchers
 	auth  *authenticator
 	gate  *gate
-	now   func() time.Time
-	// changing makes reading and writing an endpoint or a secret one step.
+	// defaults are the endpoints that calls without a callback URL go to.
+	defaults *defaults
+	now      func() time.Time
+	// changing makes reading and writing endpoints or a secret one step.
 	changing sync.Mutex
 	http.Handler
 }
@@ -86,7 +88,7 @@ func New(opt Options) (*API, error) {
 	opt.MaxWait = cmp.Or(opt.MaxWait, time.Minute)
 	opt.BodyIdleTimeout = cmp.Or(opt.BodyIdleTimeout, 30*time.Second)
 	opt.WriteTimeout = cmp.Or(opt.WriteTimeout, defaultWriteTimeout)
-	a := &API{opt: opt, now: opt.Now, watch: newWatchers(), gate: newGate(), auth: newAuthenticator(opt)}
+	a := &API{opt: opt, now: opt.Now, watch: newWatchers(), gate: newGate(), auth: newAuthenticator(opt), defaults: newDefaults(opt.Store)}
 	h, err := a.routes()
 	if err != nil {
 		return nil, err
@@ -96,10 +98,11 @@ func New(opt Options) (*API, error) {
 }
 
 // Committed hears of every change from the store: it wakes long polls and
-// streams, and forgets keys that were changed. It does not block.
+// streams, and forgets keys and endpoints that were changed. It does not block.
 func (a *API) Committed(ch job.Change) {
 	a.watch.committed(ch)
 	a.auth.committed(ch)
+	a.defaults.committed(ch)
 }
 
 // Drain ends the streams and long polls, so that the server can shut down.

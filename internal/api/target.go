@@ -79,13 +79,12 @@ func (c *call) chooseNamed(name string) *Problem {
 // chooseDefault takes the app's default endpoint for the operation, else the one
 // for all.
 func (c *call) chooseDefault() *Problem {
-	endpoints, err := c.api.opt.Store.ListEndpoints(c.r.Context(), c.app.Name)
+	endpoints, err := c.api.defaults.of(c.r.Context(), c.app.Name)
 	if err != nil {
 		return storeProblem(c.r.Context(), c.api.opt.Log, "list endpoints", err)
 	}
 	for _, e := range endpoints {
 		switch {
-		case !e.Default:
 		case slices.Contains(e.Operations, c.op.Name):
 			c.setTarget(job.Target{Endpoint: e.Name, EndpointURL: e.URL, Source: job.SourceOperationEndpoint})
 			return nil

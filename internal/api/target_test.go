@@ -134,6 +134,57 @@ func TestCallbackURLIsCheckedOnce(t *testing.T) {
 	}
 }
 
+// countedLists counts how often endpoints are listed, and may hold the answer back.
+type countedLists struct {
+	job.Store
+	n    atomic.Int64
+	read func()
+}
+
+func (s *countedLists) ListEndpoints(ctx context.Context, app string) ([]job.Endpoint, error) {
+	s.n.Add(1)
+	found, err := s.Store.ListEndpoints(ctx, app)
+	if s.read != nil {
+		s.read()
+	}
+	return found, err
+}
+
+func TestDefaultEndpointIsReadOnceUntilItChanges(t *testing.T) {
+	t.Parallel()
+	lists := &countedLists{}
+	g := setup(t, func(o *Options) { lists.Store, o.Store = o.Store, lists })
+	key := g.app("shop")
+	want := func(url string) {
+		t.Helper()
+		a := g.call("POST", "/scan", key, "{}")
+		if stored := g.stored(a).Target; (stored == nil) != (url == "") || stored != nil && stored.EndpointURL != url {
+			t.Errorf("%s, want %q", a.body, url)
+		}
+	}
+	for range 3 {
+		want("")
+	}
+	g.endpoint("shop", job.Endpoint{Name: "all", Default: true})
+	for range 3 {
+		want("https://all.example/cb")
+	}
+	if n := lists.n.Load(); n != 2 {
+		t.Errorf("the endpoints were listed %d times, want once before and once after the change", n)
+	}
+	g.call("PATCH", "/v1/endpoints/all", key, `{"url":"https://other.example"}`).want(t, http.StatusOK, "")
+	want("https://other.example")
+	g.call("DELETE", "/v1/endpoints/all", key, "").want(t, http.StatusNoContent, "")
+	want("")
+	lists.read = func() { // what was read is old by the time it could be remembered
+		lists.read = nil
+		g.endpoint("shop", job.Endpoint{Name: "late", Default: true})
+	}
+	g.endpoint("shop", job.Endpoint{Name: "early"})
+	want("")
+	want("https://late.example/cb")
+}
+
 func TestCallWithItsOwnURLAsksTheStoreNothing(t *testing.T) {
 	t.Parallel()
 	g := setup(t, func(o *Options) { o.Store = deafStore{o.Store} })

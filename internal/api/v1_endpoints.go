@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -12,6 +13,11 @@ import (
 	"github.com/ringback/ringback/client"
 	"github.com/ringback/ringback/job"
 )
+
+// kindTooManyEndpoints bounds what a list of endpoints has to hold.
+var kindTooManyEndpoints = newKind(http.StatusConflict, "too_many_endpoints", "The app has as many endpoints as it may")
+
+const maxEndpoints = 100
 
 // EndpointPath names an endpoint.
 type EndpointPath struct {
@@ -74,7 +80,18 @@ func (v *v1) createEndpoint(ctx context.Context, in *createEndpointInput) (*crea
 	if err := v.checkEndpoint(&e); err != nil {
 		return nil, err
 	}
-	err := v.opt.Store.CreateEndpoint(whole(ctx), e)
+	v.changing.Lock()
+	defer v.changing.Unlock()
+	before, err := v.opt.Store.ListEndpoints(ctx, e.App)
+	if err != nil {
+		return nil, storeProblem(ctx, v.opt.Log, "list endpoints", err)
+	}
+	named := func(other job.Endpoint) bool { return other.Name == e.Name }
+	if len(before) >= maxEndpoints && !slices.ContainsFunc(before, named) {
+		return nil, kindTooManyEndpoints.problem(fmt.Sprintf("an app may have %d endpoints", maxEndpoints)).
+			withHint("delete one that is not used, or send the URL with the call")
+	}
+	err = v.opt.Store.CreateEndpoint(whole(ctx), e)
 	if errors.Is(err, job.ErrExists) {
 		return nil, kindConflict.problem("there is an endpoint of this name already")
 	}

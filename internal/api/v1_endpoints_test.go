@@ -1,9 +1,13 @@
 package api
 
 import (
+	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ringback/ringback/job"
 )
 
 func TestEndpointIsCreatedChangedAndDeleted(t *testing.T) {
@@ -184,4 +188,19 @@ func TestRotatedSecretLeavesTheOldOneValidForADay(t *testing.T) {
 	if old, err := g.seal.Open(e.Secrets.Previous, "secret"); err != nil || !strings.HasPrefix(string(old), "whsec_") {
 		t.Errorf("the old secret is lost: %v", err)
 	}
+}
+
+func TestAnAppMayHaveSoManyEndpoints(t *testing.T) {
+	t.Parallel()
+	g := setup(t, nil)
+	key, other := g.app("shop"), g.app("other")
+	for i := range maxEndpoints {
+		g.endpoint("shop", job.Endpoint{Name: fmt.Sprintf("e%d", i)})
+	}
+	document := `{"name":"one-more","url":"https://a.example"}`
+	g.call("POST", "/v1/endpoints", key, document).want(t, http.StatusConflict, "too_many_endpoints")
+	g.call("POST", "/v1/endpoints", key, `{"name":"e1","url":"https://a.example"}`).want(t, http.StatusConflict, "conflict")
+	g.call("POST", "/v1/endpoints", other, document).want(t, http.StatusCreated, "")
+	g.call("DELETE", "/v1/endpoints/e1", key, "").want(t, http.StatusNoContent, "")
+	g.call("POST", "/v1/endpoints", key, document).want(t, http.StatusCreated, "")
 }
