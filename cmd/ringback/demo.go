@@ -28,13 +28,12 @@ import (
 const (
 	demoPort         = 8080
 	demoShopPort     = 8081
-	demoMaxBodyBytes = 8_000_000 // the page names it
 	demoStartTimeout = 30 * time.Second
 	demoStopTimeout  = time.Second // nobody waits for its jobs
 )
 
 // demoScanTime is what a scan takes at least. One of our few signatures takes some
-// milliseconds, in which nobody would see that the shop need not wait.
+// milliseconds, in which nobody would see that the shop need not wait. The page names it.
 const demoScanTime = 3 * time.Second
 
 // demoSchedule is short, so that one can watch it, and just long enough for the
@@ -193,7 +192,7 @@ func (d *demoRun) startGateway(ctx context.Context, o demoOptions, shop string) 
 		Outbound:     ringback.Outbound{HTTP: true, Allow: []string{shop}},
 		DrainTimeout: demoStopTimeout,
 		Operations: []ringback.Operation{{Backend: slowScanner{scan, o.pause}, Operation: job.Operation{
-			Name: "scan", Route: "POST /scan", MaxBodyBytes: demoMaxBodyBytes,
+			Name: "scan", Route: "POST /scan", MaxBodyBytes: demo.MaxDocumentBytes,
 			Retry:    job.Retry{Attempts: 4, Backoff: time.Second},
 			Callback: job.Contract{Required: true, Schedule: o.schedule},
 		}}},

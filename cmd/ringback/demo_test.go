@@ -19,6 +19,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/ringback/ringback/internal/clamd"
+	"github.com/ringback/ringback/internal/demo"
 )
 
 // testDemo starts a demo on free ports that ends with the test. Its scanner waits
@@ -214,6 +215,9 @@ func TestDemoPageShowsProcessingAndThenTheVerdicts(t *testing.T) {
 	if evaluate[bool](ctx, t, `document.documentElement.scrollWidth > innerWidth`) {
 		t.Error("at 360 px the page is wider than the window")
 	}
+	if evaluate[bool](ctx, t, `getComputedStyle(document.querySelector("#documents")).overflowY !== "visible"`) {
+		t.Error("at 360 px the documents scroll in a box of their own")
+	}
 }
 
 func TestDemoPageShowsTheRetries(t *testing.T) {
@@ -247,7 +251,7 @@ func TestDemoPageSaysThatADocumentIsTooLarge(t *testing.T) {
 	d, _ := testDemo(t)
 	ctx := browse(t, d.shopURL, true)
 	file := filepath.Join(t.TempDir(), "large.bin")
-	if err := os.WriteFile(file, make([]byte, demoMaxBodyBytes+1), 0o600); err != nil {
+	if err := os.WriteFile(file, make([]byte, demo.MaxDocumentBytes+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	do(ctx, t, chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{file}, chromedp.NodeReady), shows("#document-1.refused"))

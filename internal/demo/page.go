@@ -30,6 +30,7 @@ type page struct {
 	ShopHost    string
 	GatewayURL  string
 	GatewayHost string
+	MaxBytes    int64
 	Samples     []clamd.Sample
 	Documents   []shownDocument
 	Selected    *shownDocument // nil: there is none yet
@@ -83,7 +84,7 @@ func (d shownDocument) Sentence() string {
 // changed is closed when it is out of date.
 func (s *Shop) look(number int) (p page, changed <-chan struct{}) {
 	documents, changed := s.counter.latest()
-	p = page{ShopHost: hostOf(s.opt.URL), GatewayURL: s.opt.GatewayURL, GatewayHost: hostOf(s.opt.GatewayURL), Samples: clamd.Samples()}
+	p = page{ShopHost: hostOf(s.opt.URL), GatewayURL: s.opt.GatewayURL, GatewayHost: hostOf(s.opt.GatewayURL), MaxBytes: MaxDocumentBytes, Samples: clamd.Samples()}
 	selected := 0
 	for i, d := range documents {
 		if d.number == number {
@@ -202,10 +203,13 @@ func bytesText(n int64) string {
 	case n < 1000:
 		return fmt.Sprintf("%d bytes", n)
 	case n < 1000*1000:
-		return fmt.Sprintf("%.1f kB", float64(n)/1000)
+		return decimal(float64(n)/1000) + " kB"
 	}
-	return fmt.Sprintf("%.1f MB", float64(n)/1000/1000)
+	return decimal(float64(n)/1000/1000) + " MB"
 }
+
+// decimal has a digit behind the point, unless that is 0.
+func decimal(f float64) string { return strings.TrimSuffix(fmt.Sprintf("%.1f", f), ".0") }
 
 func elapsedText(d time.Duration) string {
 	switch {

@@ -20,6 +20,10 @@ import (
 // callbackPath is where the shop is called back.
 const callbackPath = "/callbacks/scan"
 
+// MaxDocumentBytes is what the shop tells its customers that the API takes: the
+// limit of the operation must be the same.
+const MaxDocumentBytes = 8_000_000
+
 // Options say whose client the shop is. All are required.
 type Options struct {
 	// URL is the shop's own, as the gateway reaches it: "http://127.0.0.1:8081".

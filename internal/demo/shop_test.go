@@ -184,6 +184,16 @@ func TestFailedScanIsShown(t *testing.T) {
 	want(t, g.see(), `class="stamp">not scanned`, "the scanner gave no answer")
 }
 
+func TestTooLargeDocumentIsRefusedInTheWordsOfThePage(t *testing.T) {
+	t.Parallel()
+	g := open(t)
+	want(t, g.see(), "up to 8 MB")
+	g.instead(func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, 413, client.Problem{Title: "The body is too large", Detail: "at most 8000000 octets", Code: "body_too_large"})
+	})
+	want(t, g.handIn("", "", "sample", "clean.txt"), "too large: the API takes up to 8 MB")
+}
+
 func TestCallbackBeforeTheAnswerComesBehindIt(t *testing.T) {
 	t.Parallel()
 	g := open(t)
@@ -348,7 +358,7 @@ func TestOnlyTheLatestDocumentsAreKept(t *testing.T) {
 func TestTexts(t *testing.T) {
 	t.Parallel()
 	for got, want := range map[string]string{
-		bytesText(0): "0 bytes", bytesText(1): "1 byte", bytesText(999): "999 bytes", bytesText(1500): "1.5 kB", bytesText(9e6): "9.0 MB",
+		bytesText(0): "0 bytes", bytesText(1): "1 byte", bytesText(999): "999 bytes", bytesText(1500): "1.5 kB", bytesText(9e6): "9 MB", bytesText(9.5e6): "9.5 MB",
 		elapsedText(0): "0 ms", elapsedText(time.Microsecond): "+1 ms", elapsedText(20 * time.Millisecond): "+20 ms", elapsedText(3100 * time.Millisecond): "+3.1 s",
 		dueText(-1): "now", dueText(1): "in 1 s", dueText(1500 * time.Millisecond): "in 2 s",
 		shorten(strings.Repeat("é", 101)): strings.Repeat("é", 99) + "…",

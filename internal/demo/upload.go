@@ -109,6 +109,9 @@ func (s *Shop) submit(ctx context.Context, d *document, content io.Reader) int {
 			d.status, d.remark, d.hint = refused, "the scanning service cannot be reached", "Is the gateway still running?"
 			if p, ok := errors.AsType[*client.Problem](err); ok {
 				d.remark, d.hint = p.Error(), p.Hint
+				if p.Code == "body_too_large" {
+					d.remark = "too large: the API takes up to " + bytesText(MaxDocumentBytes)
+				}
 			}
 		case answer.Job == nil:
 			answer.Result.Body.Close()
