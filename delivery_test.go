@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -262,6 +263,28 @@ func TestACancellationReachesTheWorkAndIsCalledBack(t *testing.T) {
 	if line := `ringback_jobs_finished_total{operation="work",state="canceled"} 1`; !strings.Contains(g.metrics(t), line) {
 		t.Errorf("metrics lack %s", line)
 	}
+}
+
+func TestADeadReceiverHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	g := setup(t, operation("relay", "POST /relay", ringback.Relay(), func(op *job.Operation) {
+		op.Callback.Schedule = slices.Repeat([]time.Duration{time.Millisecond}, 1000)
+	}))
+	dead := httptest.NewServer(http.NotFoundHandler())
+	dead.Close()
+	ids := make([]string, 100)
+	for i := range ids {
+		ids[i] = g.call(t, client.Call{Path: "/relay", CallbackURL: dead.URL}).ID
+	}
+	eventually(t, "the lane of the dead receiver rests", func() bool {
+		for c, err := range g.app.Callbacks(t.Context(), client.CallbackQuery{JobID: ids[len(ids)-1]}) {
+			return err == nil && c.Waiting == "breaker"
+		}
+		return false
+	})
+	url, messages := listen(t, g.appSecret, nil)
+	g.call(t, client.Call{Path: "/relay", CallbackURL: url})
+	next(t, messages)
 }
 
 func TestAPanicIsAFailedAttemptAndTheOutcomeIsCalledBack(t *testing.T) {
