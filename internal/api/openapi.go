@@ -143,7 +143,7 @@ func callbacks(schemas huma.Registry, op job.Operation) map[string]map[string]*h
 	request := &huma.Operation{
 		Summary: "The end of a call of " + op.Name,
 		Description: "Sent at least once, with the same webhook-id and the same body at each attempt. " +
-			"Any 2xx settles it; everything else is tried again.",
+			"Any 2xx settles it, 410 and 415 end it; after any other answer, or none, there is another attempt as long as the schedule lasts.",
 		Parameters: signatureParameters(),
 		RequestBody: &huma.RequestBody{
 			Required: true,
