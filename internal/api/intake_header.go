@@ -7,15 +7,17 @@ import (
 )
 
 // readHeader takes over the headers that the backend will see. In front of an
-// upstream Authorization is the upstream's, and kept sealed.
+// upstream Authorization and Cookie are the upstream's, and kept sealed.
 func (c *call) readHeader() *Problem {
 	c.job.Request.Header = c.op.endToEnd(c.r.Header)
 	if c.api.opt.Upstream == nil {
 		return nil
 	}
 	authorization, p := singleHeader(c.r.Header, authorizationHeader)
-	if authorization != "" {
-		c.job.Request.Authorization = c.api.opt.Seal.Seal([]byte(authorization), authorizationUse)
+	cookie := strings.Join(c.job.Request.Header["Cookie"], "; ") // RFC 9113 §8.2.3
+	delete(c.job.Request.Header, "Cookie")
+	if authorization != "" || cookie != "" {
+		c.job.Request.Authorization = c.api.opt.Seal.Seal([]byte(authorization+"\n"+cookie), authorizationUse)
 	}
 	return p
 }

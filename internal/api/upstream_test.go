@@ -348,17 +348,17 @@ func TestCallThatAsksForItBecomesAJobOfTheUpstream(t *testing.T) {
 		{"/a?x=1", "x=1", "Prefer", "handling=strict, Respond-Async; a=b, wait=0"},
 	} {
 		g.call("PATCH", test.path, key, "{}", test.header, test.value).want(t, http.StatusUnauthorized, "unauthenticated")
-		a := g.call("PATCH", test.path, "", "{}", test.header, test.value, "Ringback-Key", key, "Authorization", "Basic dTpw")
+		a := g.call("PATCH", test.path, "", "{}", test.header, test.value, "Ringback-Key", key, "Authorization", "Basic dTpw", "Cookie", "a=1", "Cookie", "b=2")
 		j := g.stored(a)
 		path, _, _ := strings.Cut(test.path, "?")
 		if j.Operation != "upstream" || j.Request.Method != "PATCH" || j.Request.Path != path || j.Request.RawQuery != test.query {
 			t.Errorf("%s: %s %+v", test.path, j.Operation, j.Request)
 		}
 		sealed, err := g.seal.Open(j.Request.Authorization, authorizationUse)
-		if err != nil || string(sealed) != "Basic dTpw" {
-			t.Errorf("Authorization is kept as %q, %v", sealed, err)
+		if err != nil || string(sealed) != "Basic dTpw\na=1; b=2" {
+			t.Errorf("Authorization and Cookie are kept as %q, %v", sealed, err)
 		}
-		for _, name := range []string{"Authorization", "Ringback-Key", "Prefer", "X-Callback-Url"} {
+		for _, name := range []string{"Authorization", "Cookie", "Ringback-Key", "Prefer", "X-Callback-Url"} {
 			if j.Request.Header[name] != nil {
 				t.Errorf("the upstream would see %s", name)
 			}

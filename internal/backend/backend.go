@@ -37,9 +37,10 @@ type Parameterized interface {
 type Run struct {
 	Job *job.Job // read only
 	N   int      // 1 for the first attempt
-	// Authorization is the caller's, opened, where it belongs to the upstream.
-	Authorization string
-	Bodies        body.Storage
+	// Authorization and Cookie are the caller's, opened, where they belong to the
+	// upstream.
+	Authorization, Cookie string
+	Bodies                body.Storage
 	MaxResult     int64 // bytes
 	// Fresh demands that no part of the attempt may be repeated behind our back:
 	// the run is at_most_once.

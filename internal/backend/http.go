@@ -185,6 +185,9 @@ func (h *HTTP) requestHeader(run *Run) http.Header {
 	if run.Authorization != "" {
 		header.Set("Authorization", run.Authorization)
 	}
+	if run.Cookie != "" {
+		header.Set("Cookie", run.Cookie)
+	}
 	// The result goes to others than the one who said what it can decode.
 	header.Set("Accept-Encoding", "identity")
 	header.Set("Idempotency-Key", run.Job.ID.Job())

@@ -60,7 +60,7 @@ func TestRequestIsPassedOn(t *testing.T) {
 	t.Parallel()
 	url, last := recording(t)
 	run := newRun(t, []byte("a document"))
-	run.Authorization = "Basic opened"
+	run.Authorization, run.Cookie = "Basic opened", "a=1; b=2"
 	r := &run.Job.Request
 	r.Method, r.Path, r.RawQuery = "PUT", "/a%2Fb//c", "x=%20&x=2"
 	r.Trace = job.Trace{Parent: "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-ff-x", State: "a=b,c=d"}
@@ -84,8 +84,8 @@ func TestRequestIsPassedOn(t *testing.T) {
 	got.header.Del("Traceparent")
 	id := run.Job.ID.Job()
 	want := http.Header{
-		"Content-Type": {"text/csv"}, "Accept-Language": {"de", "en"}, "X-Tenant": {"7"}, "Api-Version": {"2"}, "Cookie": {"a=b"},
-		"Authorization": {"Basic opened"}, "Idempotency-Key": {id}, "Ringback-Job-Id": {id}, "Accept-Encoding": {"identity"},
+		"Content-Type": {"text/csv"}, "Accept-Language": {"de", "en"}, "X-Tenant": {"7"}, "Api-Version": {"2"},
+		"Authorization": {"Basic opened"}, "Cookie": {"a=1; b=2"}, "Idempotency-Key": {id}, "Ringback-Job-Id": {id}, "Accept-Encoding": {"identity"},
 		"Tracestate": {"a=b,c=d"}, "Content-Length": {"10"},
 	}
 	if fmt.Sprint(got.header) != fmt.Sprint(want) {

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
+	"strings"
 	"slices"
 	"sync"
 	"time"
@@ -316,7 +317,7 @@ func (e *Executor) attempt(ctx context.Context, op Operation, j *job.Job, n int)
 		if err != nil {
 			return nil, &backend.Failure{Code: job.CodeBackendError, Message: "the stored Authorization cannot be opened", Final: true, Cause: err}
 		}
-		run.Authorization = string(plain)
+		run.Authorization, run.Cookie, _ = strings.Cut(string(plain), "\n")
 	}
 	return op.Backend.Run(ctx, run)
 }

@@ -34,7 +34,7 @@ type script struct {
 func (s *script) Run(ctx context.Context, run *backend.Run) (*job.Result, error) {
 	s.mu.Lock()
 	s.at = append(s.at, time.Now())
-	s.auth = append(s.auth, run.Authorization)
+	s.auth = append(s.auth, run.Authorization+" and "+run.Cookie)
 	end := s.ends[min(len(s.at), len(s.ends))-1]
 	s.mu.Unlock()
 	return end(ctx)
@@ -363,12 +363,12 @@ func TestAPoisonJobEndsAfterItsAttempts(t *testing.T) {
 	})
 }
 
-func TestTheAuthorizationIsOpenedForTheBackendOnly(t *testing.T) {
+func TestAuthorizationAndCookieAreOpenedForTheBackendOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := setup(t, job.Operation{}, succeed)
-		id := r.accept(t, func(j *job.Job) { j.Request.Authorization = r.sealer.Seal([]byte("Basic c2VjcmV0"), "authorization") })
+		id := r.accept(t, func(j *job.Job) { j.Request.Authorization = r.sealer.Seal([]byte("Basic c2VjcmV0\na=1; b=2"), "authorization") })
 		r.ended(t, id)
-		if !slices.Equal(r.script.auth, []string{"Basic c2VjcmV0"}) {
+		if !slices.Equal(r.script.auth, []string{"Basic c2VjcmV0 and a=1; b=2"}) {
 			t.Errorf("the backend got %q", r.script.auth)
 		}
 		j, err := r.store.WholeJob(t.Context(), "shop", id)
