@@ -41,13 +41,15 @@ func (w *writer) grown(pages int) {
 func (w *writer) checkpoints() {
 	defer close(w.copierEnded)
 	var c *conn
+	var did copied
 	for range w.copy {
-		var did copied
+		before := did
 		if c == nil {
 			c, did.err = openConn(w.store.dsn(false))
 		}
-		if did.err == nil {
+		if c != nil {
 			did = c.copyLog()
+			did.held = did.done < did.pages && did.done == before.done && did.pages >= before.pages
 		}
 		w.copied <- did
 	}
@@ -58,24 +60,20 @@ func (w *writer) checkpoints() {
 
 // copied is what the checkpointer did.
 type copied struct {
-	held bool // a reader needs the log as it was
-	err  error
+	pages, done int  // of the log, and how many of them are copied
+	held        bool // a reader stays for whom the log must be as it is
+	err         error
 }
 
 // copyLog copies the log into the database, but for a few pages that are written
 // meanwhile, or for all that a reader of an older state does not have yet.
-func (c *conn) copyLog() copied {
-	for last := -1; ; {
-		pages, done, err := c.WALCheckpoint("main", sqlite3.CHECKPOINT_PASSIVE)
-		switch {
-		case err != nil:
-			return copied{err: err}
-		case pages-done <= leftPages:
-			return copied{}
-		case done <= last:
-			return copied{held: true}
+func (c *conn) copyLog() (did copied) {
+	for {
+		last := did.done
+		did.pages, did.done, did.err = c.WALCheckpoint("main", sqlite3.CHECKPOINT_PASSIVE)
+		if did.err != nil || did.pages-did.done <= leftPages || did.done == last {
+			return did
 		}
-		last = done
 	}
 }
 

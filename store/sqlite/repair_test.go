@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -192,49 +191,6 @@ func TestFullDiskNeedsNoRepair(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-}
-
-// TestLogIsBoundedWhileReadersComeAndGo writes much more than the bound, with
-// readers that overlap at all times.
-func TestLogIsBoundedWhileReadersComeAndGo(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "a.db")
-	s := openAt(t, path)
-	done := make(chan struct{})
-	var readers sync.WaitGroup
-	for range 3 {
-		readers.Go(func() {
-			for {
-				select {
-				case <-done:
-					return
-				default:
-				}
-				if _, err := s.Jobs(t.Context(), job.JobFilter{Limit: 200}); err != nil {
-					t.Error(err)
-					return
-				}
-			}
-		})
-	}
-	const pageBytes = 4096
-	var longest int64
-	for written := int64(0); written < 3*maxLogPages*pageBytes; written += 1 << 20 {
-		onWriter(t, s, func(c *conn) error {
-			return c.bind("INSERT INTO settings (name, value) VALUES ('large', randomblob(1048576)) ON CONFLICT DO UPDATE SET value = excluded.value").exec()
-		})
-		info, err := os.Stat(path + "-wal")
-		if err != nil {
-			t.Fatal(err)
-		}
-		longest = max(longest, info.Size())
-	}
-	close(done)
-	readers.Wait()
-	t.Logf("the log was %d MiB long at most", longest>>20)
-	if longest > 2*maxLogPages*pageBytes {
-		t.Errorf("the log became %d bytes long", longest)
-	}
 }
 
 func TestLogOfACrashIsTheSameAfterItIsWrittenOnceMore(t *testing.T) {
