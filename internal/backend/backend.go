@@ -41,7 +41,7 @@ type Run struct {
 	// upstream.
 	Authorization, Cookie string
 	Bodies                body.Storage
-	MaxResult     int64 // bytes
+	MaxResult             int64 // bytes
 	// Fresh demands that no part of the attempt may be repeated behind our back:
 	// the run is at_most_once.
 	Fresh bool

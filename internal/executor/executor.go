@@ -10,8 +10,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
-	"strings"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 

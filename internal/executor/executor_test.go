@@ -366,7 +366,9 @@ func TestAPoisonJobEndsAfterItsAttempts(t *testing.T) {
 func TestAuthorizationAndCookieAreOpenedForTheBackendOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := setup(t, job.Operation{}, succeed)
-		id := r.accept(t, func(j *job.Job) { j.Request.Authorization = r.sealer.Seal([]byte("Basic c2VjcmV0\na=1; b=2"), "authorization") })
+		id := r.accept(t, func(j *job.Job) {
+			j.Request.Authorization = r.sealer.Seal([]byte("Basic c2VjcmV0\na=1; b=2"), "authorization")
+		})
 		r.ended(t, id)
 		if !slices.Equal(r.script.auth, []string{"Basic c2VjcmV0 and a=1; b=2"}) {
 			t.Errorf("the backend got %q", r.script.auth)
