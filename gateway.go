@@ -176,7 +176,7 @@ func (g *Gateway) assemble(ctx context.Context) error {
 	apiOptions := api.Options{Store: g.store, Bodies: g.bodies, Seal: g.seal, Slots: g.executor, CheckHeader: outbound.CheckHeader,
 		CheckURL: func(url string) error { _, err := g.client.Check(url); return err },
 		Owed:     g.sender.OweUnclaimed, Prefix: opt.Prefix, PublicURL: opt.PublicURL, Dev: opt.Dev,
-		MaxWait: opt.MaxWait, BodyIdleTimeout: opt.BodyIdleTimeout, Retention: opt.Retention, Log: opt.Log, Now: opt.Now, Version: opt.Version,
+		MaxWait: opt.MaxWait, BodyIdleTimeout: opt.BodyIdleTimeout, Log: opt.Log, Now: opt.Now, Version: opt.Version,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})}
 	for i, op := range operations {
 		if op.Name == UpstreamOperation && opt.Upstream != nil {

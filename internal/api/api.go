@@ -46,11 +46,9 @@ type Options struct {
 	BodyIdleTimeout time.Duration
 	// WriteTimeout is how long a reader may take for 32 KiB of an answer; 0: 30 s.
 	WriteTimeout time.Duration
-	// Retention is how long a job is kept after its end.
-	Retention time.Duration
-	Log       *slog.Logger
-	Now       func() time.Time
-	Version   string
+	Log          *slog.Logger
+	Now          func() time.Time
+	Version      string
 	// Metrics serves /metrics; nil for none.
 	Metrics http.Handler
 }

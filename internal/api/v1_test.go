@@ -98,7 +98,7 @@ func (g *gateway) options() Options {
 			job.Operation{Name: "scan", Route: "POST /scan", Callback: contract}.WithDefaults(),
 			job.Operation{Name: "report", Route: "POST /reports/{kind}"}.WithDefaults(),
 		},
-		MaxWait: 5 * time.Second, Retention: time.Hour, Now: time.Now, Version: "test",
+		MaxWait: 5 * time.Second, Now: time.Now, Version: "test",
 		Log: slog.New(slog.NewTextHandler(g.log, nil)),
 	}
 }
