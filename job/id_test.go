@@ -64,6 +64,19 @@ func FuzzParseJob(f *testing.F) {
 	})
 }
 
+func FuzzParseCallback(f *testing.F) {
+	var ids IDs
+	f.Add(ids.New(time.UnixMilli(1)).Callback())
+	f.Add(ids.New(time.UnixMilli(1)).Job())
+	f.Add("cb_7zzzzzzzzzzzzzzzzzzzzzzzzz")
+	f.Add("cb_\x00")
+	f.Fuzz(func(t *testing.T, s string) {
+		if id, ok := ParseCallback(s); ok && id.Callback() != s {
+			t.Fatalf("%q reads as %q", s, id.Callback())
+		}
+	})
+}
+
 func TestOriginLeavesNothingSecret(t *testing.T) {
 	t.Parallel()
 	for url, want := range map[string]string{
