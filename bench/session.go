@@ -50,6 +50,7 @@ var measurements = []measurement{
 	{"sizes", (*session).measureSizes},
 	{"connections", (*session).measureConnections},
 	{"curve", (*session).measureCurve},
+	{"overload", (*session).measureOverload},
 }
 
 // measure runs what is asked for. It leaves no file and no process behind.
