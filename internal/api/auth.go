@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -92,7 +93,24 @@ func (t *authenticator) app(r *http.Request, bearer bool) (job.App, *Problem) {
 	if p != nil {
 		return job.App{}, p
 	}
-	return t.appOfKey(r.Context(), key)
+	app, unknown := t.appOfKey(r.Context(), key)
+	if unknown != nil && unknown.Status == http.StatusUnauthorized {
+		if admin, p := t.isAdmin(r.Context(), key); p != nil || admin {
+			return app, cmp.Or(p, kindForbidden.problem("this is the admin key, and this route is for apps").
+				withHint("make an app with POST /v1/apps, and use the key that it gets"))
+		}
+	}
+	return app, unknown
+}
+
+// isAdmin tells whether a key is the admin key.
+func (t *authenticator) isAdmin(ctx context.Context, key string) (bool, *Problem) {
+	want, err := t.opt.Store.Setting(ctx, AdminKeySetting)
+	if err != nil && !errors.Is(err, job.ErrNotFound) {
+		return false, storeProblem(ctx, t.opt.Log, "read admin key hash", err)
+	}
+	hash := HashKey(key)
+	return subtle.ConstantTimeCompare(hash[:], want) == 1, nil
 }
 
 func (t *authenticator) appOfKey(ctx context.Context, key string) (job.App, *Problem) {
@@ -141,13 +159,8 @@ func (a *API) authenticateAdmin(r *http.Request) *Problem {
 	if p != nil {
 		return p
 	}
-	want, err := a.opt.Store.Setting(r.Context(), AdminKeySetting)
-	if err != nil && !errors.Is(err, job.ErrNotFound) {
-		return storeProblem(r.Context(), a.opt.Log, "read admin key hash", err)
-	}
-	hash := HashKey(key)
-	if subtle.ConstantTimeCompare(hash[:], want) == 1 {
-		return nil
+	if admin, p := a.auth.isAdmin(r.Context(), key); p != nil || admin {
+		return p
 	}
 	if _, p := a.auth.appOfKey(r.Context(), key); p != nil {
 		return p
@@ -160,14 +173,14 @@ func (a *API) authenticateAdmin(r *http.Request) *Problem {
 func presentedKey(h http.Header, bearer bool) (string, *Problem) {
 	key, p := singleHeader(h, "Ringback-Key")
 	if p != nil || !bearer {
-		return requireKey(key, p)
+		return requireKey(key, p, bearer)
 	}
 	authorization, p := singleHeader(h, "Authorization")
 	if p != nil {
 		return "", p
 	}
 	if authorization == "" {
-		return requireKey(key, nil)
+		return requireKey(key, nil, bearer)
 	}
 	scheme, token, _ := strings.Cut(authorization, " ")
 	if !strings.EqualFold(scheme, "Bearer") {
@@ -177,12 +190,16 @@ func presentedKey(h http.Header, bearer bool) (string, *Problem) {
 	if key != "" && subtle.ConstantTimeCompare([]byte(key), []byte(token)) == 0 {
 		return "", kindBadRequest.problem("Authorization and Ringback-Key hold two different keys")
 	}
-	return requireKey(token, nil)
+	return requireKey(token, nil, bearer)
 }
 
-func requireKey(key string, p *Problem) (string, *Problem) {
+func requireKey(key string, p *Problem, bearer bool) (string, *Problem) {
 	if p == nil && key == "" {
-		p = unauthorized("no API key was sent").withHint("send it as Authorization: Bearer KEY, or as Ringback-Key: KEY")
+		hint := "send it as Authorization: Bearer KEY, or as Ringback-Key: KEY"
+		if !bearer {
+			hint = "send it as Ringback-Key: KEY; Authorization belongs to the API behind this gateway"
+		}
+		p = unauthorized("no API key was sent").withHint(hint)
 	}
 	if p == nil && len(key) > maxKeyBytes {
 		p = unknownKey()

@@ -29,7 +29,7 @@ func TestKeysAreAskedFor(t *testing.T) {
 		"both the same":       {[]string{"Authorization", "Bearer " + keyA, "Ringback-Key", keyA}, 200, ""},
 		"bearer":              {[]string{"Authorization", "bearer " + keyA}, 200, ""},
 		"own header":          {[]string{"Ringback-Key", keyA}, 200, ""},
-		"admin":               {[]string{"Ringback-Key", adminKey}, 401, "unauthenticated"},
+		"admin":               {[]string{"Ringback-Key", adminKey}, 403, "forbidden"},
 	} {
 		a := g.call("GET", "/v1/jobs", "", "", c.headers...)
 		if a.status != c.status || c.code != "" && field[string](t, a, "code") != c.code {

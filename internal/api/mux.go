@@ -54,7 +54,7 @@ func (a *API) operations() (http.Handler, error) {
 		answerAtOnce(w, r)
 		if pattern != "" || hasNoPath(r) {
 			// With a pattern the mux would redirect to a tidier path, which was not asked for.
-			kindNotFound.problem("").write(w)
+			kindNotFound.problem("no operation has this path").write(w)
 			return
 		}
 		missing.ServeHTTP(w, r)

@@ -120,12 +120,16 @@ func (k kind) at(where place, detail string) *Problem {
 // as long as a queue in memory takes to empty.
 const unavailableSeconds = 2
 
+// noSuchThing is said of what is not there and of what belongs to another app: the
+// two must look alike.
+const noSuchThing = "the app has nothing of this name or id"
+
 // storeProblem describes an error of the store to the caller. What is not known
 // goes to the log, and the caller only learns that something failed.
 func storeProblem(ctx context.Context, log *slog.Logger, doing string, err error) *Problem {
 	switch {
 	case errors.Is(err, job.ErrNotFound):
-		return kindNotFound.problem("")
+		return kindNotFound.problem(noSuchThing)
 	case errors.Is(err, job.ErrUnavailable):
 		log.WarnContext(ctx, doing, "error", err)
 		p := kindUnavailable.problem("")

@@ -44,7 +44,7 @@ func (v *v1) getResult(ctx context.Context, in *resultInput) (*huma.StreamRespon
 	app := appOf(ctx).Name
 	if in.Token != "" {
 		if !v.opt.Seal.CheckLink(id.Job(), in.Token) {
-			return nil, kindNotFound.problem("")
+			return nil, kindNotFound.problem(noSuchThing)
 		}
 		app = "" // the link is for this job, whoever's it is
 	} else if app == "" {
@@ -68,9 +68,12 @@ func (a *API) serveResult(w http.ResponseWriter, r *http.Request, j *job.Job) {
 		w.Header().Set("Ringback-Result-Status", strconv.Itoa(j.Result.Status))
 		a.sendResult(w, r, j, http.StatusOK)
 	case j.State.Terminal():
-		p := kindNoResult.problem("the job is " + j.State.String())
+		p := kindNoResult.problem("the job has ended as " + j.State.String())
 		if j.Error != nil {
 			p.Detail += ": " + j.Error.Error()
+			if j.Error.Detail != "" {
+				p.Errors = append(p.Errors, ProblemItem{Detail: j.Error.Detail})
+			}
 		}
 		p.write(w)
 	default:

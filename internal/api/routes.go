@@ -130,7 +130,7 @@ func withProblems(mux *http.ServeMux) http.Handler {
 		case !slices.Contains(knownMethods, r.Method):
 			kindMethodUnknown.problem("").write(w)
 		case allow == "":
-			kindNotFound.problem("").write(w)
+			kindNotFound.problem("nothing has this path").write(w)
 		case r.Method == http.MethodOptions:
 			w.Header().Set("Allow", allow+", OPTIONS")
 			w.WriteHeader(http.StatusNoContent)

@@ -65,7 +65,7 @@ func (v *v1) listCallbacks(ctx context.Context, in *listCallbacksInput) (*reply[
 func (v *v1) find(ctx context.Context, in *callbackInput) (*job.Callback, error) {
 	id, ok := job.ParseCallback(in.ID)
 	if !ok {
-		return nil, kindNotFound.problem("")
+		return nil, kindNotFound.problem(noSuchThing)
 	}
 	c, err := v.opt.Store.Callback(ctx, appOf(ctx).Name, id)
 	if err != nil {

@@ -104,7 +104,7 @@ func (v *v1) createEndpoint(ctx context.Context, in *createEndpointInput) (*crea
 // endpoint reads an endpoint of the request's app.
 func (v *v1) endpoint(ctx context.Context, name string) (job.Endpoint, error) {
 	if !endpointName.MatchString(name) {
-		return job.Endpoint{}, kindNotFound.problem("")
+		return job.Endpoint{}, kindNotFound.problem(noSuchThing)
 	}
 	e, err := v.opt.Store.Endpoint(ctx, appOf(ctx).Name, name)
 	if err != nil {
@@ -180,7 +180,7 @@ func set[T any](to *T, from *T) {
 
 func (v *v1) deleteEndpoint(ctx context.Context, in *EndpointPath) (*none, error) {
 	if !endpointName.MatchString(in.Name) {
-		return nil, kindNotFound.problem("")
+		return nil, kindNotFound.problem(noSuchThing)
 	}
 	if err := v.opt.Store.DeleteEndpoint(whole(ctx), appOf(ctx).Name, in.Name); err != nil {
 		return nil, storeProblem(ctx, v.opt.Log, "delete endpoint", err)

@@ -82,7 +82,7 @@ func (v *v1) getJob(ctx context.Context, in *getJobInput) (*reply[client.Job], e
 func (in JobPath) id() (job.ID, error) {
 	id, ok := job.ParseJob(in.ID)
 	if !ok {
-		return id, kindNotFound.problem("")
+		return id, kindNotFound.problem(noSuchThing)
 	}
 	return id, nil
 }
