@@ -13,6 +13,8 @@ func (c *call) readHeader() *Problem {
 	if c.api.opt.Upstream == nil {
 		return nil
 	}
+	// The upstream sees the host that its callers name, now or later.
+	c.job.Request.Header["Host"] = []string{c.r.Host}
 	authorization, p := singleHeader(c.r.Header, authorizationHeader)
 	cookie := strings.Join(c.job.Request.Header["Cookie"], "; ") // RFC 9113 §8.2.3
 	delete(c.job.Request.Header, "Cookie")

@@ -165,7 +165,7 @@ func (h *HTTP) request(ctx context.Context, run *Run) (*http.Request, error) {
 	if h.method != "" {
 		method = h.method
 	}
-	request := (&http.Request{Method: method, URL: u, Header: h.requestHeader(run)}).WithContext(ctx)
+	request := (&http.Request{Method: method, URL: u, Header: h.requestHeader(run), Host: from.Header.Get("Host")}).WithContext(ctx)
 	if from.Body.Size == 0 {
 		return request, nil
 	}
