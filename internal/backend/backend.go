@@ -33,6 +33,13 @@ type Parameterized interface {
 	Params() []string
 }
 
+// Instant is a Backend whose runs take no time and touch nothing: there is no start
+// to store, nothing to cut off, and nothing that a crash could interrupt.
+type Instant interface {
+	Backend
+	Instant()
+}
+
 // Run is one attempt at one job.
 type Run struct {
 	Job *job.Job // read only

@@ -20,6 +20,9 @@ type Relay struct{}
 // NewRelay makes a Relay. It never fails.
 func NewRelay(RelayConfig) (Relay, error) { return Relay{}, nil }
 
+// Instant implements Instant.
+func (Relay) Instant() {}
+
 // Run implements Backend.
 func (Relay) Run(ctx context.Context, run *Run) (*job.Result, error) {
 	if err := stopped(ctx); err != nil {

@@ -27,6 +27,7 @@ import (
 type Operation struct {
 	job.Operation
 	Backend backend.Backend
+	instant bool // the Backend is a backend.Instant
 }
 
 // Options is what an Executor needs. All but the bounds are required.
@@ -83,6 +84,7 @@ func New(opt Options) *Executor {
 	workers := 0
 	for _, op := range opt.Operations {
 		op.Operation = op.WithDefaults()
+		_, op.instant = op.Backend.(backend.Instant)
 		e.ops[op.Name] = op
 		workers += op.Concurrency
 	}
@@ -245,6 +247,10 @@ func (e *Executor) letGo(id job.ID) {
 
 // run makes one attempt at a job and stores how it ended.
 func (e *Executor) run(ctx context.Context, j *job.Job, free func()) {
+	if op, known := e.ops[j.Operation]; known && op.instant {
+		e.runInstantly(ctx, op, j, free)
+		return
+	}
 	runCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if !e.runs(j.ID, cancel) {
@@ -280,6 +286,15 @@ func (e *Executor) run(ctx context.Context, j *job.Job, free func()) {
 	e.letGo(j.ID)
 	free()
 	e.conclude(ctx, op, j, outcome{n: n, started: now, result: result, err: err, cutOff: cutOff})
+}
+
+// runInstantly is run without what only a run that lasts needs.
+func (e *Executor) runInstantly(ctx context.Context, op Operation, j *job.Job, free func()) {
+	e.letGo(j.ID)
+	now := e.opt.Now()
+	result, err := e.attempt(ctx, op, j, j.Runs+1)
+	free()
+	e.conclude(ctx, op, j, outcome{n: j.Runs + 1, started: now, result: result, err: err})
 }
 
 // unfit says why a job must come to its end without a further run.
