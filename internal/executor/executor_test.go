@@ -343,6 +343,19 @@ func TestACanceledJobThatWaitsIsNeverRun(t *testing.T) {
 	})
 }
 
+func TestARelayIsDoneAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := setup(t, job.Operation{}, hang)
+		op := r.ops["work"]
+		op.Backend, op.instant = backend.Relay{}, true
+		r.ops["work"] = op
+		j := r.ended(t, r.accept(t, nil))
+		if j.State != job.Succeeded || j.Runs != 1 || j.StartedAt.IsZero() || len(r.held) != 0 {
+			t.Errorf("%+v, %d held", j, len(r.held))
+		}
+	})
+}
+
 func TestAPoisonJobEndsAfterItsAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := setup(t, job.Operation{Retry: job.Retry{Attempts: 2}}, succeed)
