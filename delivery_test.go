@@ -550,3 +550,22 @@ func TestAFunctionThatDoesNotHeedItsContextHoldsNobodyUpForEver(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestMetricsTellHowLongTheOldestWaits(t *testing.T) {
+	t.Parallel()
+	var offset atomic.Int64
+	work, finish, started := gated(`"done"`)
+	g := start(t, t.TempDir(), func(o *ringback.Options) {
+		o.Operations = []ringback.Operation{operation("work", "POST /work", work)}
+		o.Now = func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
+	})
+	g.join(t)
+	defer finish()
+	g.call(t, client.Call{Path: "/work"})
+	<-started
+	offset.Store(int64(1000 * time.Second))
+	eventually(t, "the oldest job is shown with its age", func() bool {
+		_, rest, ok := strings.Cut(g.metrics(t), `ringback_backlog_oldest_seconds{what="jobs"} 1`)
+		return ok && len(rest) > 3 && rest[0] == '0' && rest[1] == '0'
+	})
+}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ringback/ringback/internal/outbound"
 	"github.com/ringback/ringback/job"
+	"github.com/ringback/ringback/sign"
 )
 
 func TestEveryStatusIsJudged(t *testing.T) {
@@ -159,5 +160,45 @@ func TestNothingIsDueBeyondGiveUp(t *testing.T) {
 	cb.GiveUpAt = at
 	if st := s.next(job.Delivery{Callback: cb}, &job.Attempt{N: 1}, verdict{kind: retry}); st.State != job.Dead {
 		t.Errorf("at its end: %+v", st)
+	}
+}
+
+func FuzzRetryAfter(f *testing.F) {
+	for _, value := range []string{"", "120", "-1", "99999999999999999999", "Wed, 04 Mar 2026 05:07:07 GMT", "1e3", "٣"} {
+		f.Add(value)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		if d := retryAfter(http.Header{"Retry-After": {value}}, 503, at); d < 0 {
+			t.Errorf("%q: %v", value, d)
+		}
+	})
+}
+
+func TestEachAttemptHasItsOwnTimestampAndSignatureUnderOneID(t *testing.T) {
+	t.Parallel()
+	secret := sign.NewSecret()
+	s := &Sender{}
+	cb, j := fixture()
+	p := &place{current: []sign.Secret{secret}}
+	body := appendEnvelope(nil, cb, j, link)
+	var headers []http.Header
+	for n := range 2 {
+		started := at.Add(time.Duration(n) * time.Minute)
+		h, err := s.header(p, job.Delivery{Callback: cb, Job: j}, &job.Attempt{N: n + 1, StartedAt: started}, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := sign.Verify(h, body, started, secret); err != nil {
+			t.Errorf("attempt %d: %v", n+1, err)
+		}
+		headers = append(headers, h)
+	}
+	if headers[0].Get("webhook-id") != headers[1].Get("webhook-id") {
+		t.Error("the attempts differ in their id")
+	}
+	for _, name := range []string{"webhook-timestamp", "webhook-signature"} {
+		if headers[0].Get(name) == headers[1].Get(name) {
+			t.Errorf("both attempts have the same %s", name)
+		}
 	}
 }
