@@ -292,6 +292,10 @@ func (e *Executor) run(ctx context.Context, j *job.Job, free func()) {
 func (e *Executor) runInstantly(ctx context.Context, op Operation, j *job.Job, free func()) {
 	e.letGo(j.ID)
 	now := e.opt.Now()
+	if end, why := e.unfit(j, op, true, now); why != nil {
+		e.finish(ctx, job.Finish{Job: j, State: end, At: now, Error: why})
+		return
+	}
 	result, err := e.attempt(ctx, op, j, j.Runs+1)
 	free()
 	e.conclude(ctx, op, j, outcome{n: j.Runs + 1, started: now, result: result, err: err})

@@ -353,6 +353,10 @@ func TestARelayIsDoneAtOnce(t *testing.T) {
 		if j.State != job.Succeeded || j.Runs != 1 || j.StartedAt.IsZero() || len(r.held) != 0 {
 			t.Errorf("%+v, %d held", j, len(r.held))
 		}
+		late := r.ended(t, r.accept(t, func(j *job.Job) { j.Deadline = j.CreatedAt }))
+		if late.State != job.Expired || late.Runs != 0 {
+			t.Errorf("after its deadline: %+v", late)
+		}
 	})
 }
 
