@@ -52,7 +52,7 @@ func fillOne(ctx context.Context, store *sqlite.Store, to stage, callback string
 	j := &job.Job{ID: store.NewID(now), App: "dev", Operation: "relay", State: job.Accepted, CreatedAt: now,
 		Request: job.Request{Method: "POST", Path: "/relay", Body: job.Body{Inline: body, Size: int64(len(body))},
 			Header: map[string][]string{"Content-Type": {"application/json"}}},
-		Target: &job.Target{URL: callback, Source: job.SourceRequest}}
+		Targets: []job.Target{{URL: callback, Source: job.SourceRequest}}}
 	if _, err := store.Accept(ctx, job.Acceptance{Job: j, Claimed: true}); err != nil || to == unfinished {
 		return err
 	}

@@ -8,6 +8,8 @@ type AcceptedJob struct {
 	CreatedAt Time        `json:"created_at" format:"date-time" doc:"When the call was accepted."`
 	Links     Links       `json:"links" doc:"Where to follow the job."`
 	Callback  JobCallback `json:"callback,omitzero" doc:"Where its callbacks go; absent for a job that can only be polled."`
+	// Destinations begin with Callback.
+	Destinations []JobCallback `json:"destinations,omitempty" nullable:"false" doc:"All places where its callbacks go, where there are several."`
 }
 
 // Job is one accepted call of an operation.
@@ -22,6 +24,8 @@ type Job struct {
 	Error      *JobError   `json:"error,omitempty" doc:"Why the last attempt failed; of a failed or expired job: why there is no result."`
 	Links      Links       `json:"links" doc:"Where to follow the job."`
 	Callback   JobCallback `json:"callback,omitzero" doc:"Where its callbacks go; absent for a job that can only be polled."`
+	// Destinations begin with Callback.
+	Destinations []JobCallback `json:"destinations,omitempty" nullable:"false" doc:"All places where its callbacks go, where there are several."`
 	// Callbacks is set where a single job is read, not in lists.
 	Callbacks []JobCallbackStatus `json:"callbacks,omitempty" doc:"The callbacks that are owed for the job so far. Absent in lists."`
 }
@@ -51,6 +55,10 @@ type JobCallback struct {
 	URL      string `json:"url,omitempty" doc:"The callback URL." example:"https://my.server/bar"`
 	Source   string `json:"source,omitempty" enum:"request,endpoint,operation_endpoint,default_endpoint,operation" doc:"Which rule chose it: the request itself, an endpoint named in the request, the app's default endpoint for the operation, the app's default endpoint, or the operation." example:"request"`
 	Endpoint string `json:"endpoint,omitempty" doc:"The endpoint's name, where one was chosen." example:"shop"`
+	// What was chosen for this destination alone.
+	Events []string `json:"events,omitempty" nullable:"false" doc:"The events that are sent there; absent: those of the endpoint or the operation."`
+	Method string   `json:"method,omitempty" doc:"The HTTP method that the call chose." example:"PUT"`
+	Format string   `json:"format,omitempty" doc:"The format that the call chose." example:"raw"`
 }
 
 // JobError says why an attempt or a job failed.

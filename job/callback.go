@@ -1,13 +1,14 @@
 package job
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 	"time"
 )
 
-// Target is where the callbacks of a job go, as chosen at intake: an endpoint
-// of the app by name, or a URL sent with the call.
+// Target is one destination of a job's callbacks, as chosen at intake: an endpoint
+// of the app by name, or a URL.
 type Target struct {
 	Endpoint string // exactly one of Endpoint and URL is set
 	URL      string
@@ -15,10 +16,14 @@ type Target struct {
 	// callback goes to what it is then.
 	EndpointURL string
 	Source      Source
-	// Events that the caller asked for; empty: those of endpoint or operation.
+	// Events that it is for; empty: those of the endpoint, else of the operation.
 	Events []Event
-	// State is the caller's own, echoed unchanged in every callback.
-	State string
+	// Method and Format that the caller chose; empty: the endpoint's, else the
+	// operation's.
+	Method string
+	Format string
+	// Header is what the operation's callback.headers were at intake; nil for none.
+	Header http.Header
 }
 
 // Source says which rule chose a callback's URL.
@@ -61,7 +66,6 @@ type Callback struct {
 	Endpoint  string // read at each attempt; empty: URL
 	URL       string
 	Method    string
-	Echo      string // the caller's state
 	CreatedAt time.Time
 	GiveUpAt  time.Time
 

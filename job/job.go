@@ -18,7 +18,11 @@ type Job struct {
 	Operation string
 	State     State
 	Request   Request
-	Target    *Target // where its callbacks go; nil: it can only be polled
+	// Targets are where its callbacks go, each delivered on its own; none: it can
+	// only be polled.
+	Targets []Target
+	// Echo is the caller's own text, unchanged in every callback.
+	Echo string
 
 	CreatedAt  time.Time
 	StartedAt  time.Time // the first run's start; zero before it

@@ -111,19 +111,51 @@ func (c *call) appendAccepted(b []byte, self string) []byte {
 	b = append(b, `,"events":`...)
 	b = appendQuoted(b, self, "/events")
 	b = append(b, '}')
-	if t := c.job.Target; t != nil {
-		b = append(b, `,"callback":{"url":`...)
-		b = appendQuoted(b, cmp.Or(t.URL, t.EndpointURL), "")
-		b = append(b, `,"source":"`...)
-		b = append(b, t.Source...)
-		b = append(b, '"')
-		if t.Endpoint != "" {
-			b = append(b, `,"endpoint":`...)
-			b = appendQuoted(b, t.Endpoint, "")
+	targets := c.job.Targets
+	if len(targets) > 0 {
+		b = appendTarget(append(b, `,"callback":`...), &targets[0])
+	}
+	if len(targets) > 1 {
+		b = append(b, `,"destinations":[`...)
+		for i := range targets {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendTarget(b, &targets[i])
 		}
-		b = append(b, '}')
+		b = append(b, ']')
 	}
 	return append(b, '}', '\n')
+}
+
+// appendTarget appends a client.JobCallback in JSON.
+func appendTarget(b []byte, t *job.Target) []byte {
+	b = append(b, `{"url":`...)
+	b = appendQuoted(b, cmp.Or(t.URL, t.EndpointURL), "")
+	b = append(b, `,"source":"`...)
+	b = append(b, t.Source...)
+	b = append(b, '"')
+	if t.Endpoint != "" {
+		b = append(b, `,"endpoint":`...)
+		b = appendQuoted(b, t.Endpoint, "")
+	}
+	if len(t.Events) > 0 {
+		b = append(b, `,"events":["`...)
+		for i, event := range t.Events {
+			if i > 0 {
+				b = append(b, `","`...)
+			}
+			b = append(b, event...)
+		}
+		b = append(b, `"]`...)
+	}
+	if t.Method != "" {
+		b = appendQuoted(append(b, `,"method":`...), t.Method, "")
+	}
+	if t.Format != "" {
+		b = appendQuoted(append(b, `,"format":`...), t.Format, "")
+	}
+	return append(b, '}')
 }
 
 func appendQuoted(b []byte, s, suffix string) []byte {

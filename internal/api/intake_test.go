@@ -168,8 +168,8 @@ func TestBackendGetsTheRequestWithoutWhatIsForTheGateway(t *testing.T) {
 	if !reflect.DeepEqual(j.Request, want) {
 		t.Errorf("the backend gets %+v,\nwant %+v", j.Request, want)
 	}
-	if j.Target.URL != "https://a.example" || j.Target.State != "s" || !slices.Equal(j.Target.Events, []job.Event{job.EventFailed}) {
-		t.Errorf("target %+v", j.Target)
+	if len(j.Targets) != 1 || j.Targets[0].URL != "https://a.example" || j.Echo != "s" || !slices.Equal(j.Targets[0].Events, []job.Event{job.EventFailed}) {
+		t.Errorf("targets %+v, state %q", j.Targets, j.Echo)
 	}
 	if len(a.header["Preference-Applied"]) != 1 || a.header.Get("Preference-Applied") != "wait=0" {
 		t.Errorf("Preference-Applied %q", a.header["Preference-Applied"])

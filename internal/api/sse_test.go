@@ -110,7 +110,7 @@ func TestStreamSendsNothingTwice(t *testing.T) {
 	t.Parallel()
 	g := setup(t, nil)
 	key := g.app("a")
-	j := g.job("a", func(j *job.Job) { j.Target = nil })
+	j := g.job("a", func(j *job.Job) { j.Targets = nil })
 	first := g.follow(key, j, "").want("accepted")
 	f := g.follow(key, j, first.id)
 	g.finish(j, job.Failed, nil, &job.Error{Code: job.CodeTimeout, Message: "too slow"})

@@ -32,7 +32,7 @@ func (c *call) chooseTarget(bodyRead bool) *Problem {
 	if c.asked[chooseEndpoint].place != (place{}) {
 		return c.chooseNamed(c.asked[chooseEndpoint].value)
 	}
-	if p := c.chooseDefault(); p != nil || c.job.Target != nil {
+	if p := c.chooseDefault(); p != nil || len(c.job.Targets) > 0 {
 		return p
 	}
 	if c.op.defaultURL != "" {
@@ -97,8 +97,9 @@ func (c *call) chooseDefault() *Problem {
 
 // setTarget makes t the job's, together with what else the call chooses.
 func (c *call) setTarget(t job.Target) {
-	t.Events, t.State = c.events, c.state
-	c.job.Target = &t
+	t.Events = c.events
+	c.job.Targets = []job.Target{t}
+	c.job.Echo = c.state
 }
 
 // urlProblem describes an error of Options.CheckURL.

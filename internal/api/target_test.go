@@ -31,7 +31,7 @@ func TestCallbackIsChosenInOrder(t *testing.T) {
 	}
 	want := func(a answer, url, source, endpoint string) {
 		t.Helper()
-		target := *g.stored(a).Target
+		target := g.stored(a).Targets[0]
 		if got := field[string](t, a, "callback.url"); got != url {
 			t.Errorf("url %q, want %q", got, url)
 		}
@@ -98,7 +98,7 @@ func TestUnusableCallbackIsRefusedAndNoOtherIsTaken(t *testing.T) {
 		t.Errorf("%d jobs", n)
 	}
 	a := g.call("POST", "/scan", bare, "{}")
-	if g.stored(a).Target != nil || strings.Contains(a.body, `"callback"`) {
+	if g.stored(a).Targets != nil || strings.Contains(a.body, `"callback"`) {
 		t.Errorf("without any source a job can only be polled: %s", a.body)
 	}
 }
@@ -158,7 +158,7 @@ func TestDefaultEndpointIsReadOnceUntilItChanges(t *testing.T) {
 	want := func(url string) {
 		t.Helper()
 		a := g.call("POST", "/scan", key, "{}")
-		if stored := g.stored(a).Target; (stored == nil) != (url == "") || stored != nil && stored.EndpointURL != url {
+		if stored := g.stored(a).Targets; (stored == nil) != (url == "") || stored != nil && stored[0].EndpointURL != url {
 			t.Errorf("%s, want %q", a.body, url)
 		}
 	}

@@ -195,14 +195,21 @@ func showEndpoint(e job.Endpoint) client.Endpoint {
 		Headers: maps.Clone(e.Headers), Concurrency: e.Concurrency, Disabled: e.Disabled,
 		CreatedAt: client.At(e.CreatedAt), UpdatedAt: client.At(e.UpdatedAt),
 	}
-	for _, event := range e.Events {
-		out.Events = append(out.Events, string(event))
-	}
+	out.Events = words(e.Events)
 	if len(e.Authorization) > 0 {
 		if out.Headers == nil {
 			out.Headers = map[string]string{}
 		}
 		out.Headers[authorizationHeader] = redactedValue
+	}
+	return out
+}
+
+// words is nil for no events.
+func words(events []job.Event) []string {
+	var out []string
+	for _, event := range events {
+		out = append(out, string(event))
 	}
 	return out
 }

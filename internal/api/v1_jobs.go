@@ -148,7 +148,7 @@ func (v *v1) replyJob(ctx context.Context, j *job.Job) (*reply[client.Job], erro
 }
 
 func (a *API) callbacksOf(ctx context.Context, j *job.Job) ([]*job.Callback, error) {
-	if j.Target == nil {
+	if len(j.Targets) == 0 {
 		return nil, nil
 	}
 	return a.opt.Store.Callbacks(ctx, job.CallbackFilter{App: j.App, JobID: j.ID, Limit: maxJobCallbacks})
@@ -164,6 +164,11 @@ func (a *API) links(id job.ID) client.Links {
 	return client.Links{Self: self, Result: self + "/result", Events: self + "/events"}
 }
 
+// showTarget is a destination of a job's callbacks as the API shows it.
+func showTarget(t *job.Target) client.JobCallback {
+	return client.JobCallback{URL: t.URL, Source: string(t.Source), Endpoint: t.Endpoint, Events: words(t.Events), Method: t.Method, Format: t.Format}
+}
+
 // showJob is a job as the API shows it.
 func (a *API) showJob(j *job.Job, callbacks []*job.Callback) client.Job {
 	out := client.Job{
@@ -174,8 +179,14 @@ func (a *API) showJob(j *job.Job, callbacks []*job.Callback) client.Job {
 	if j.Error != nil {
 		out.Error = &client.JobError{Code: string(j.Error.Code), Message: j.Error.Message, Detail: j.Error.Detail}
 	}
-	if t := j.Target; t != nil {
-		out.Callback = client.JobCallback{URL: t.URL, Source: string(t.Source), Endpoint: t.Endpoint}
+	for i := range j.Targets {
+		shown := showTarget(&j.Targets[i])
+		if i == 0 {
+			out.Callback = shown
+		}
+		if len(j.Targets) > 1 {
+			out.Destinations = append(out.Destinations, shown)
+		}
 	}
 	for _, c := range callbacks {
 		s := showCallback(c)

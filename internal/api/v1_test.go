@@ -109,12 +109,12 @@ func (noSlots) Reserve(string, int64) bool { return false }
 func (noSlots) Release(string, int64)      {}
 
 func owedByTarget(j *job.Job, end job.State, at time.Time) []job.OwedCallback {
-	if j.Target == nil {
+	if len(j.Targets) == 0 {
 		return nil
 	}
 	return []job.OwedCallback{{Callback: &job.Callback{
-		ID: ids.New(at), JobID: j.ID, App: j.App, Operation: j.Operation, Event: end.Event(), URL: j.Target.URL,
-		Endpoint: j.Target.Endpoint, Method: "POST", CreatedAt: at, GiveUpAt: at.Add(time.Hour), State: job.Pending, DueAt: at,
+		ID: ids.New(at), JobID: j.ID, App: j.App, Operation: j.Operation, Event: end.Event(), URL: j.Targets[0].URL,
+		Endpoint: j.Targets[0].Endpoint, Method: "POST", CreatedAt: at, GiveUpAt: at.Add(time.Hour), State: job.Pending, DueAt: at,
 	}}}
 }
 
@@ -214,7 +214,7 @@ func (g *gateway) job(app string, change func(*job.Job)) *job.Job {
 	j := &job.Job{
 		ID: g.store.NewID(now), App: app, Operation: "scan", State: job.Accepted, CreatedAt: now, DueAt: now,
 		Request: job.Request{Method: "POST", Path: "/scan", Body: body.Inline([]byte("document"))},
-		Target:  &job.Target{URL: "https://a.example/cb", Source: job.SourceRequest},
+		Targets: []job.Target{{URL: "https://a.example/cb", Source: job.SourceRequest}},
 	}
 	if change != nil {
 		change(j)

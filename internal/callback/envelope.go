@@ -38,9 +38,9 @@ func appendEnvelope(b []byte, cb *job.Callback, j *job.Job, link func(job.ID) st
 		}
 		b = append(b, '}')
 	}
-	if cb.Echo != "" {
+	if j.Echo != "" {
 		b = append(b, `,"state":`...)
-		b = appendString(b, cb.Echo)
+		b = appendString(b, j.Echo)
 	}
 	return append(b, "}}"...)
 }

@@ -51,7 +51,7 @@ func TestEnvelopeIsAsDocumented(t *testing.T) {
 			j.Result = &job.Result{Status: 200, ContentType: "text/plain", Echo: true}
 			j.Request.Body = job.Body{Inline: []byte("as it came"), Size: 10}
 		},
-		"state": func(cb *job.Callback, _ *job.Job) { cb.Echo = "order=7&\"quoted\"\n" },
+		"state": func(_ *job.Callback, j *job.Job) { j.Echo = "order=7&\"quoted\"\n" },
 		"failed": func(cb *job.Callback, j *job.Job) {
 			cb.Event, j.State, j.Result = job.EventFailed, job.Failed, nil
 			j.Error = &job.Error{Code: job.CodeExit, Message: "the command ended with exit code 3", Detail: "convert: no \x1b[31mdecode\x1b[0m\n"}
@@ -109,7 +109,7 @@ func FuzzEnvelopeIsAlwaysJSON(f *testing.F) {
 	f.Add("text/plain", []byte("\xff\x00"), "\xff")
 	f.Fuzz(func(t *testing.T, contentType string, content []byte, echo string) {
 		cb, j := fixture()
-		j.Result.ContentType, j.Result.Body, cb.Echo = contentType, job.Body{Inline: content, Size: int64(len(content))}, echo
+		j.Result.ContentType, j.Result.Body, j.Echo = contentType, job.Body{Inline: content, Size: int64(len(content))}, echo
 		if body := appendEnvelope(nil, cb, j, link); !json.Valid(body) {
 			t.Fatalf("not JSON: %q", body)
 		}

@@ -4,6 +4,7 @@
 package callback
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -134,17 +135,26 @@ func (s *Sender) Committed(ch job.Change) {
 	}
 }
 
-// Owe makes the callbacks that a job owes for its terminal state, with places in
-// their lanes where there are some.
+// Owe makes the callbacks that a job owes for its terminal state, one for each
+// target that wants to hear of it, with places in their lanes where there are some.
 func (s *Sender) Owe(ctx context.Context, j *job.Job, state job.State, at time.Time) []job.OwedCallback {
-	t := j.Target
-	if t == nil {
+	if len(j.Targets) == 0 {
 		return nil
 	}
-	contract, known := s.contracts[j.Operation]
-	if !known {
-		contract = job.Operation{}.WithDefaults().Callback
+	owed := make([]job.OwedCallback, 0, len(j.Targets))
+	for i := range j.Targets {
+		cb := s.owe(ctx, j, &j.Targets[i], state.Event(), at)
+		if cb != nil {
+			owed = append(owed, job.OwedCallback{Callback: cb, Claimed: s.window.Reserve(cb.Lane(), j.MemoryBytes())})
+		}
 	}
+	return owed
+}
+
+// owe makes the callback that tells a target of an event, nil where it does not
+// want to hear of it.
+func (s *Sender) owe(ctx context.Context, j *job.Job, t *job.Target, event job.Event, at time.Time) *job.Callback {
+	contract := s.contract(j.Operation)
 	events, method := contract.Events, contract.Method
 	if t.Endpoint != "" {
 		// One that cannot be read now is owed all the same; its attempts will tell.
@@ -160,13 +170,12 @@ func (s *Sender) Owe(ctx context.Context, j *job.Job, state job.State, at time.T
 	if len(t.Events) > 0 {
 		events = t.Events
 	}
-	if !slices.Contains(events, state.Event()) {
+	if !slices.Contains(events, event) {
 		return nil
 	}
-	cb := &job.Callback{ID: s.opt.Store.NewID(at), JobID: j.ID, App: j.App, Operation: j.Operation, Event: state.Event(),
-		Endpoint: t.Endpoint, URL: t.URL, Method: method, Echo: t.State, CreatedAt: at, DueAt: at,
+	return &job.Callback{ID: s.opt.Store.NewID(at), JobID: j.ID, App: j.App, Operation: j.Operation, Event: event,
+		Endpoint: t.Endpoint, URL: t.URL, Method: cmp.Or(t.Method, method), CreatedAt: at, DueAt: at,
 		GiveUpAt: at.Add(contract.GiveUpAfter), State: job.Pending}
-	return []job.OwedCallback{{Callback: cb, Claimed: s.window.Reserve(cb.Lane(), j.MemoryBytes())}}
 }
 
 // OweUnclaimed is Owe without places: the callbacks wait for their turn on disk.

@@ -11,20 +11,20 @@ import (
 
 func (c *conn) insertCallback(o job.OwedCallback) error {
 	cb := o.Callback
-	return c.bind(`INSERT INTO callbacks (key, id, job, job_id, app, operation, lane, event, endpoint, url, method, echo, created_at, give_up_at,
+	return c.bind(`INSERT INTO callbacks (key, id, job, job_id, app, operation, lane, event, endpoint, url, method, created_at, give_up_at,
 			state, due_at, attempt_at, attempts, interrupted, round, rescued, settled_at, waiting, last_status, last_error)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, 0, 0, 0, 0, 0, 0, '', 0, '')`).
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, 0, 0, 0, 0, 0, 0, '', 0, '')`).
 		key(cb.ID).id(cb.ID).key(cb.JobID).id(cb.JobID).text(cb.App).text(cb.Operation).text(cb.Lane()).text(string(cb.Event)).
-		text(cb.Endpoint).text(cb.URL).text(cb.Method).text(cb.Echo).time(cb.CreatedAt).time(cb.GiveUpAt).
+		text(cb.Endpoint).text(cb.URL).text(cb.Method).time(cb.CreatedAt).time(cb.GiveUpAt).
 		int(dueAt(o.Claimed, cb.DueAt, cb.CreatedAt)).exec()
 }
 
-const callbackColumns = `id, job_id, app, operation, event, endpoint, url, method, echo, created_at, give_up_at, state, due_at,
+const callbackColumns = `id, job_id, app, operation, event, endpoint, url, method, created_at, give_up_at, state, due_at,
 	attempts, interrupted, round, rescued, settled_at, waiting, last_status, last_error`
 
 func scanCallback(row *scanner) *job.Callback {
 	return &job.Callback{ID: row.id(), JobID: row.id(), App: row.text(), Operation: row.text(), Event: job.Event(row.text()),
-		Endpoint: row.text(), URL: row.text(), Method: row.text(), Echo: row.text(), CreatedAt: row.time(), GiveUpAt: row.time(),
+		Endpoint: row.text(), URL: row.text(), Method: row.text(), CreatedAt: row.time(), GiveUpAt: row.time(),
 		State: job.CallbackState(row.int()), DueAt: row.time(), Attempts: int(row.int()), Interrupted: int(row.int()),
 		Round: int(row.int()), Rescued: row.bool(), SettledAt: row.time(), Waiting: row.text(), LastStatus: int(row.int()), LastError: row.text()}
 }

@@ -63,18 +63,18 @@ func (s *Store) Repeated(ctx context.Context, app, operation, key string) (job.R
 
 func (c *conn) insertJob(j *job.Job, claimed bool) error {
 	err := c.bind(`INSERT INTO jobs (key, id, app, operation, state, due_at, created_at, started_at, run_at, finished_at, deadline,
-			runs, interrupted, rescued, target, authorization, result_status, result_echo)
+			runs, interrupted, rescued, targets, authorization, result_status, result_echo)
 		VALUES (?, ?, ?, ?, 1, ?, ?, 0, 0, 0, ?, 0, 0, 0, ?, ?, 0, 0)`).
 		key(j.ID).id(j.ID).text(j.App).text(j.Operation).int(dueAt(claimed, j.DueAt, j.CreatedAt)).time(j.CreatedAt).time(j.Deadline).
-		opt(encodeTarget(j.Target)).blob(j.Request.Authorization).exec()
+		opt(encodeTargets(j.Targets)).blob(j.Request.Authorization).exec()
 	if err != nil {
 		return err
 	}
 	r := &j.Request
-	return c.bind(`INSERT INTO requests (key, method, path, query, header, params, traceparent, tracestate, body_size, body_ref, body)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`).
+	return c.bind(`INSERT INTO requests (key, method, path, query, header, params, traceparent, tracestate, echo, body_size, body_ref, body)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`).
 		key(j.ID).text(r.Method).text(r.Path).text(r.RawQuery).text(encodeHeader(r.Header)).opt(encodeParams(r.Params)).
-		opt(r.Trace.Parent).opt(r.Trace.State).int(r.Body.Size).opt(r.Body.Ref).blob(r.Body.Inline).exec()
+		opt(r.Trace.Parent).opt(r.Trace.State).opt(j.Echo).int(r.Body.Size).opt(r.Body.Ref).blob(r.Body.Inline).exec()
 }
 
 // dueAt is what stands for when work is due: 0 is claimed, so no time may be 0.

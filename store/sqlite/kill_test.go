@@ -53,7 +53,7 @@ func finishOf(s *Store, j *job.Job) job.Finish {
 	return job.Finish{Job: j, State: job.Succeeded, At: now, Run: &job.Run{N: 1, StartedAt: now, FinishedAt: now},
 		Result: &job.Result{Status: 200, ContentType: "text/plain", Echo: true},
 		Callbacks: []job.OwedCallback{{Claimed: true, Callback: &job.Callback{ID: s.NewID(now), JobID: j.ID, App: j.App, Operation: j.Operation,
-			Event: job.EventSucceeded, URL: j.Target.URL, Method: "POST", CreatedAt: now, GiveUpAt: now.Add(time.Hour), DueAt: now, State: job.Pending}}}}
+			Event: job.EventSucceeded, URL: j.Targets[0].URL, Method: "POST", CreatedAt: now, GiveUpAt: now.Add(time.Hour), DueAt: now, State: job.Pending}}}}
 }
 
 func TestKilledProcessLosesNothingAcknowledged(t *testing.T) {

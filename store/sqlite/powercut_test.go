@@ -222,7 +222,7 @@ func (sc *scenario) round(round int) {
 func (sc *scenario) accept(a job.Acceptance, size int) *job.Job {
 	sc.t.Helper()
 	j := &job.Job{ID: sc.store.NewID(sc.clock), App: "shop", Operation: "scan", State: job.Accepted, CreatedAt: sc.clock, DueAt: sc.clock,
-		Request: job.Request{Method: "POST", Path: "/scan"}, Target: &job.Target{URL: "https://my.server/bar", Source: job.SourceRequest}}
+		Request: job.Request{Method: "POST", Path: "/scan"}, Targets: []job.Target{{URL: "https://my.server/bar", Source: job.SourceRequest}}}
 	a.Job = j
 	sc.step("accept", func() (err error) {
 		if j.Request.Body, err = sc.put(size); err != nil {
@@ -245,7 +245,7 @@ func (sc *scenario) put(size int) (job.Body, error) {
 func (sc *scenario) finish(j *job.Job, run, size int) *job.Callback {
 	sc.t.Helper()
 	cb := &job.Callback{ID: sc.store.NewID(sc.clock), JobID: j.ID, App: j.App, Operation: j.Operation, Event: job.EventSucceeded,
-		URL: j.Target.URL, Method: "POST", CreatedAt: sc.clock, GiveUpAt: sc.clock.Add(time.Hour), DueAt: sc.clock, State: job.Pending}
+		URL: j.Targets[0].URL, Method: "POST", CreatedAt: sc.clock, GiveUpAt: sc.clock.Add(time.Hour), DueAt: sc.clock, State: job.Pending}
 	sc.step("finish", func() error {
 		result, err := sc.put(size)
 		if err != nil {

@@ -9,12 +9,12 @@ import (
 )
 
 const jobColumns = `j.id, j.app, j.operation, j.state, j.due_at, j.created_at, j.started_at, j.finished_at, j.deadline, j.runs, j.interrupted,
-	j.rescued, j.target, j.authorization, j.error, j.result_status, j.result_type, j.result_echo`
+	j.rescued, j.targets, j.authorization, j.error, j.result_status, j.result_type, j.result_echo`
 
 func scanJob(row *scanner) *job.Job {
 	j := &job.Job{ID: row.id(), App: row.text(), Operation: row.text(), State: job.State(row.int()), DueAt: row.time(), CreatedAt: row.time(),
 		StartedAt: row.time(), FinishedAt: row.time(), Deadline: row.time(), Runs: int(row.int()), Interrupted: int(row.int()), Rescued: row.bool()}
-	j.Target, j.Request.Authorization, j.Error = decodeTarget(row.text()), row.blob(), row.failure()
+	j.Targets, j.Request.Authorization, j.Error = decodeTargets(row.text()), row.blob(), row.failure()
 	result := job.Result{Status: int(row.int()), ContentType: row.text(), Echo: row.bool()}
 	if result.Status != 0 {
 		j.Result = &result
@@ -22,13 +22,14 @@ func scanJob(row *scanner) *job.Job {
 	return j
 }
 
-const requestColumns = `r.method, r.path, r.query, r.header, r.params, r.traceparent, r.tracestate, r.body_size, r.body_ref`
+const requestColumns = `r.method, r.path, r.query, r.header, r.params, r.traceparent, r.tracestate, r.body_size, r.body_ref, r.echo`
 
-func scanRequest(row *scanner, r *job.Request) {
+func scanRequest(row *scanner, j *job.Job) {
+	r := &j.Request
 	r.Method, r.Path, r.RawQuery, r.Header = row.text(), row.text(), row.text(), decodeHeader(row.text())
 	r.Params = decodeParams(row.text())
 	r.Trace = job.Trace{Parent: row.text(), State: row.text()}
-	r.Body.Size, r.Body.Ref = row.int(), row.text()
+	r.Body.Size, r.Body.Ref, j.Echo = row.int(), row.text(), row.text()
 }
 
 // Job implements job.Reader.
@@ -49,7 +50,7 @@ func (s *Store) job(ctx context.Context, app string, id job.ID, bodies bool) (*j
 			key(id).id(id).text(app).bool(bodies).
 			each(func(row *scanner) {
 				j = scanJob(row)
-				scanRequest(row, &j.Request)
+				scanRequest(row, j)
 				j.Request.Body.Inline = row.blob()
 			})
 		if err != nil || j == nil || j.Result == nil || j.Result.Echo {

@@ -202,13 +202,24 @@ func decodeHeader(text string) http.Header {
 	return h
 }
 
-// A target and path parameters are written as a URL's query: what callers send
-// is any octets, which JSON would not keep.
+// Targets, a line each, and path parameters are written as a URL's query: what
+// callers send is any octets, which JSON would not keep.
+
+func encodeTargets(targets []job.Target) string {
+	switch len(targets) {
+	case 0:
+		return ""
+	case 1:
+		return encodeTarget(&targets[0])
+	}
+	lines := make([]string, len(targets))
+	for i := range targets {
+		lines[i] = encodeTarget(&targets[i])
+	}
+	return strings.Join(lines, "\n")
+}
 
 func encodeTarget(t *job.Target) string {
-	if t == nil {
-		return ""
-	}
 	text := "source=" + url.QueryEscape(string(t.Source)) + "&endpoint=" + url.QueryEscape(t.Endpoint) + "&url=" + url.QueryEscape(t.URL)
 	if t.EndpointURL != "" {
 		text += "&endpoint_url=" + url.QueryEscape(t.EndpointURL)
@@ -216,19 +227,33 @@ func encodeTarget(t *job.Target) string {
 	if len(t.Events) > 0 {
 		text += "&events=" + url.QueryEscape(strings.Join(eventWords(t.Events), " "))
 	}
-	if t.State != "" {
-		text += "&state=" + url.QueryEscape(t.State)
+	if t.Method != "" {
+		text += "&method=" + url.QueryEscape(t.Method)
+	}
+	if t.Format != "" {
+		text += "&format=" + url.QueryEscape(t.Format)
+	}
+	if len(t.Header) > 0 {
+		text += "&header=" + url.QueryEscape(encodeHeader(t.Header))
 	}
 	return text
 }
 
-func decodeTarget(text string) *job.Target {
+func decodeTargets(text string) []job.Target {
 	if text == "" {
 		return nil
 	}
-	v, _ := url.ParseQuery(text)
-	return &job.Target{Source: job.Source(v.Get("source")), Endpoint: v.Get("endpoint"), URL: v.Get("url"), EndpointURL: v.Get("endpoint_url"),
-		Events: eventsOf(strings.Fields(v.Get("events"))), State: v.Get("state")}
+	targets := make([]job.Target, 0, 1+strings.Count(text, "\n"))
+	for line := range strings.SplitSeq(text, "\n") {
+		v, _ := url.ParseQuery(line)
+		t := job.Target{Source: job.Source(v.Get("source")), Endpoint: v.Get("endpoint"), URL: v.Get("url"), EndpointURL: v.Get("endpoint_url"),
+			Events: eventsOf(strings.Fields(v.Get("events"))), Method: v.Get("method"), Format: v.Get("format")}
+		if header := v.Get("header"); header != "" {
+			t.Header = decodeHeader(header)
+		}
+		targets = append(targets, t)
+	}
+	return targets
 }
 
 func encodeParams(params map[string]string) string {

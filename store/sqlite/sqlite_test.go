@@ -46,7 +46,7 @@ func newJob(s *Store) *job.Job {
 	now := time.Now()
 	return &job.Job{ID: s.NewID(now), App: "shop", Operation: "scan", State: job.Accepted, CreatedAt: now,
 		Request: job.Request{Method: "POST", Path: "/scan", Body: job.Body{Inline: make([]byte, 500), Size: 500}},
-		Target:  &job.Target{URL: "https://my.server/bar", Source: job.SourceRequest}}
+		Targets: []job.Target{{URL: "https://my.server/bar", Source: job.SourceRequest}}}
 }
 
 func accept(t testing.TB, s *Store, claimed bool) *job.Job {

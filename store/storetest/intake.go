@@ -35,7 +35,13 @@ func acceptedJobIsReadBackWhole(w *world) {
 	j.Request.Params = map[string]string{"region": "eu west", "id": "7"}
 	j.Request.Authorization = []byte{1, 0, 2}
 	j.Request.Trace = job.Trace{Parent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", State: "a=b"}
-	j.Target = &job.Target{Endpoint: "main", EndpointURL: "https://my.server/then", Source: job.SourceEndpoint, Events: []job.Event{job.EventSucceeded, job.EventFailed}, State: "mine"}
+	j.Targets = []job.Target{
+		{Endpoint: "main", EndpointURL: "https://my.server/then", Source: job.SourceEndpoint,
+			Events: []job.Event{job.EventSucceeded, job.EventFailed}, Method: "PUT", Format: "raw"},
+		{URL: "https://my.server/bar", Source: job.SourceRequest, Header: map[string][]string{"X-Order": {"7: 8", ""}, "X-Line": {"9"}}},
+		{URL: "https://my.server/baz", Source: job.SourceOperation},
+	}
+	j.Echo = "mine"
 	receipt, err := w.Accept(w.ctx, job.Acceptance{Job: j})
 	w.no(err)
 	w.equal("receipt", receipt, job.Receipt{ID: j.ID})
@@ -44,7 +50,7 @@ func acceptedJobIsReadBackWhole(w *world) {
 
 func jobWithoutExtrasIsReadBackWhole(w *world) {
 	j := w.newJob("shop", "scan")
-	j.Target = nil
+	j.Targets = nil
 	j.Request.Header = map[string][]string{}
 	j.Request.Body = job.Body{}
 	w.accept(j, false)
@@ -59,12 +65,15 @@ func oddOctetsStayWhatTheyAre(w *world) {
 	j.Request.Header = map[string][]string{"X-Odd": {odd, "\xe9", " spaced "}}
 	j.Request.Params = map[string]string{"p": odd + "\n", "empty": ""}
 	j.Request.Body = job.Body{Inline: []byte(odd), Size: int64(len(odd))}
-	j.Target = &job.Target{URL: "https://my.server/" + odd, Source: job.SourceRequest, State: odd + "\n"}
+	j.Targets = []job.Target{
+		{URL: "https://my.server/" + odd + "\n", Source: job.SourceRequest, Method: odd, Format: odd, Header: map[string][]string{"X-Odd": {odd}}},
+		{URL: "https://my.server/" + odd, Source: job.SourceRequest},
+	}
+	j.Echo = odd + "\n"
 	w.accept(j, false)
 	w.equal("job", w.read(j.ID), j)
 
 	cb := w.owe(j, "https://my.server/"+odd)
-	cb.Echo = odd + "\n"
 	f := w.success(j, 1, cb)
 	f.Result.ContentType = "text/\xff"
 	f.Result.Header = map[string][]string{"X-Odd": {odd}}

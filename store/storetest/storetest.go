@@ -214,7 +214,7 @@ func (w *world) newJob(app, operation string) *job.Job {
 	return &job.Job{ID: w.NewID(now), App: app, Operation: operation, State: job.Accepted, CreatedAt: now, DueAt: now,
 		Request: job.Request{Method: "POST", Path: "/" + operation, Header: map[string][]string{"Content-Type": {"text/plain"}},
 			Body: job.Body{Inline: []byte("a document"), Size: 10}},
-		Target: &job.Target{URL: "https://my.server/bar", Source: job.SourceRequest}}
+		Targets: []job.Target{{URL: "https://my.server/bar", Source: job.SourceRequest}}}
 }
 
 // accept stores a new job; claimed is born claimed.
@@ -237,7 +237,7 @@ func (w *world) claim(operation string) []*job.Job {
 func (w *world) owe(j *job.Job, url string) *job.Callback {
 	now := w.now()
 	return &job.Callback{ID: w.NewID(now), JobID: j.ID, App: j.App, Operation: j.Operation, Event: job.EventSucceeded, URL: url,
-		Method: "POST", Echo: "echo", CreatedAt: now, GiveUpAt: now.Add(72 * time.Hour), State: job.Pending, DueAt: now}
+		Method: "POST", CreatedAt: now, GiveUpAt: now.Add(72 * time.Hour), State: job.Pending, DueAt: now}
 }
 
 // success is the end of run n of j, with unclaimed callbacks.

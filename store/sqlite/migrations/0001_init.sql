@@ -71,7 +71,7 @@ CREATE TABLE jobs (
   runs          INTEGER NOT NULL,
   interrupted   INTEGER NOT NULL,
   rescued       INTEGER NOT NULL,
-  target        TEXT,             -- as the query of a URL
+  targets       TEXT,             -- lines, each as the query of a URL
   authorization BLOB,             -- sealed; NULL once terminal
   error         TEXT,             -- JSON
   result_status INTEGER NOT NULL, -- 0: no result
@@ -93,6 +93,7 @@ CREATE TABLE requests (
   params        TEXT,          -- as the query of a URL
   traceparent   TEXT,
   tracestate    TEXT,
+  echo          TEXT,
   body_size     INTEGER NOT NULL,
   body_ref      TEXT,
   body          BLOB
@@ -131,7 +132,6 @@ CREATE TABLE callbacks (
   endpoint    TEXT NOT NULL,
   url         TEXT NOT NULL,
   method      TEXT NOT NULL,
-  echo        TEXT NOT NULL,
   created_at  INTEGER NOT NULL,
   give_up_at  INTEGER NOT NULL,
   state       INTEGER NOT NULL,
