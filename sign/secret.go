@@ -75,7 +75,7 @@ func ParseSecret(text string) (Secret, error) {
 		raw, err := base64.StdEncoding.DecodeString(encoded)
 		// The decoder overlooks line breaks and stray bits at the end.
 		if err != nil || base64.StdEncoding.EncodeToString(raw) != encoded {
-			return Secret{}, fmt.Errorf("parse secret: %w: no padded base64 after %s", ErrSecret, kind.prefix)
+			return Secret{}, fmt.Errorf("parse secret: %w: no padded base64 after %s; is it cut off, or is there a line break?", ErrSecret, kind.prefix)
 		}
 		v, s, err := kind.parse(raw)
 		if err != nil {
@@ -83,8 +83,21 @@ func ParseSecret(text string) (Secret, error) {
 		}
 		return seal(&key{text: text, verifier: v, signer: s}), nil
 	}
-	return Secret{}, fmt.Errorf("parse secret: %w: it begins with none of %s, %s, %s",
-		ErrSecret, prefixShared, prefixPrivate, prefixPublic)
+	return Secret{}, fmt.Errorf("parse secret: %w: %s", ErrSecret, prefixHint(text))
+}
+
+// prefixHint says what stands where a secret's prefix should.
+func prefixHint(text string) string {
+	switch trimmed := strings.Trim(text, " \t\r\n\"'"); {
+	case trimmed == "":
+		return "it is empty; is the variable or the file that holds it set?"
+	case trimmed != text && !strings.HasPrefix(text, trimmed):
+		return "it begins with a space or a quote; take it away"
+	case strings.HasPrefix(text, "rb_"):
+		return "it is an API key; ask with it for the signing secret (GET /v1/secret)"
+	}
+	return fmt.Sprintf("it begins with none of %s, %s, %s; give it whole, with its prefix",
+		prefixShared, prefixPrivate, prefixPublic)
 }
 
 func seal(k *key) Secret {

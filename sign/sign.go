@@ -152,23 +152,37 @@ func Verify(header http.Header, body []byte, now time.Time, secrets ...Secret) (
 	if err != nil {
 		return Message{}, fmt.Errorf("verify: %w", err)
 	}
-	if !anyMatches(c, signatures, secrets) {
-		return Message{}, fmt.Errorf("verify: %w: wrong secret, or the body is not the one that was sent", ErrMismatch)
+	if matches, tried := anyMatches(c, signatures, secrets); !matches {
+		return Message{}, fmt.Errorf("verify: %w: %s", ErrMismatch, mismatchHint(tried))
 	}
 	return Message{ID: c.id, Timestamp: timestamp, Body: body}, nil
 }
 
-func anyMatches(c content, signatures []string, secrets []Secret) bool {
+// anyMatches also tells whether there was a signature of a scheme that one of the
+// secrets belongs to.
+func anyMatches(c content, signatures []string, secrets []Secret) (matches, tried bool) {
 	for _, presented := range signatures {
 		version, signature, _ := strings.Cut(presented, ",")
 		for _, s := range secrets {
 			k := s.key()
-			if k.verifier.version() == version && k.verifier.verify(c, signature) {
-				return true
+			if k.verifier.version() != version {
+				continue
 			}
+			if k.verifier.verify(c, signature) {
+				return true, true
+			}
+			tried = true
 		}
 	}
-	return false
+	return false, tried
+}
+
+func mismatchHint(tried bool) string {
+	if !tried {
+		return "none of them is of the secret's scheme; whsec_ is for v1, whsk_ and whpk_ are for v1a"
+	}
+	return "it was signed with another secret (an endpoint has its own, which is not the app's), " +
+		"or the body was changed: verify the bytes as they came, before a parser has them"
 }
 
 func parseHeader(header http.Header) (content, []string, error) {
@@ -176,7 +190,7 @@ func parseHeader(header http.Header) (content, []string, error) {
 	for i, name := range [...]string{HeaderID, HeaderTimestamp, HeaderSignature} {
 		all := header.Values(name)
 		if len(all) == 0 || all[0] == "" {
-			return content{}, nil, fmt.Errorf("%w: %s is missing", ErrHeader, strings.ToLower(name))
+			return content{}, nil, fmt.Errorf("%w: %s is missing: the request is no callback, or a proxy has dropped the header", ErrHeader, strings.ToLower(name))
 		}
 		// Two ids or timestamps are two messages; who picks which one is open.
 		if len(all) > 1 {
@@ -216,7 +230,18 @@ func parseTimestamp(text string, now time.Time) (time.Time, error) {
 	}
 	age := now.Unix() - int64(seconds)
 	if limit := int64(Tolerance / time.Second); age > limit || age < -limit {
-		return time.Time{}, fmt.Errorf("%w: sent too long ago, or one of the clocks is wrong", ErrTimestamp)
+		return time.Time{}, fmt.Errorf("%w: %s", ErrTimestamp, clockHint(age))
 	}
 	return time.Unix(int64(seconds), 0), nil
+}
+
+// clockHint says how far a timestamp of this age in seconds is off, and what to do.
+func clockHint(age int64) string {
+	const most = 1e9 // about 30 years; more would not fit a Duration
+	if age > 0 {
+		return fmt.Sprintf("it is %v in the past: an old message repeated by somebody else, "+
+			"or this clock is fast; set it by NTP", time.Duration(min(age, most))*time.Second)
+	}
+	return fmt.Sprintf("it is %v in the future: this clock is slow, or the sender's is fast; set them by NTP",
+		time.Duration(min(-age, most))*time.Second)
 }
