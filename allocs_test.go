@@ -18,9 +18,9 @@ import (
 )
 
 // maxAllocs is what a message may allocate from the call to its settled callback:
-// a quarter above the 107 that it does. With the race detector, which makes pools
-// forget, it does 114.
-const maxAllocs = 135
+// a quarter above the 89 that it does. With the race detector, which makes pools
+// forget, it does 96.
+const maxAllocs = 111
 
 // TestTheFastPathAllocatesLittle counts what the gateway allocates for a message,
 // without the connections of net/http on either side. It is not parallel: the

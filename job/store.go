@@ -94,6 +94,9 @@ type Acceptance struct {
 	// Claimed: a slot is reserved for it, and its run begins at the commit's
 	// announcement. Else it waits its turn on disk.
 	Claimed bool
+	// Finish is the job's terminal end where that is known before it is stored. Both
+	// are stored at once, and only the end is announced. Nil where it has to run.
+	Finish *Finish
 	// Key is the caller's Idempotency-Key, empty for none, and Fingerprint the
 	// digest of what the request says.
 	Key         string

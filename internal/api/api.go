@@ -61,6 +61,11 @@ type Slots interface {
 	Reserve(group string, bytes int64) bool
 	// Release gives back a slot whose work was not committed.
 	Release(group string, bytes int64)
+	// Instantly makes the end of a job that takes no time, with the callbacks that it
+	// owes; nil where the job has to run. Disown gives back what an end holds that was
+	// not committed.
+	Instantly(ctx context.Context, j *job.Job) *job.Finish
+	Disown(*job.Finish)
 }
 
 // DevApp is the app that everything belongs to with Options.Dev.

@@ -131,11 +131,16 @@ func (c *call) readHead() (p *Problem) {
 // accept stores the job. A call that repeats another one gets that one's receipt.
 func (c *call) accept(fingerprint [32]byte) (job.Receipt, *Problem) {
 	a, bytes := c.api, c.job.MemoryBytes()
-	claimed := a.opt.Slots.Reserve(c.op.Name, bytes)
-	receipt, err := a.opt.Store.Accept(whole(c.r.Context()), job.Acceptance{
-		Job: c.job, Claimed: claimed, Key: c.key, Fingerprint: fingerprint,
-	})
-	if claimed && (err != nil || receipt.Repeated) {
+	acceptance := job.Acceptance{Job: c.job, Claimed: a.opt.Slots.Reserve(c.op.Name, bytes), Key: c.key, Fingerprint: fingerprint}
+	if acceptance.Claimed { // nothing waits before it
+		acceptance.Finish = a.opt.Slots.Instantly(c.r.Context(), c.job)
+	}
+	receipt, err := a.opt.Store.Accept(whole(c.r.Context()), acceptance)
+	stored := err == nil && !receipt.Repeated
+	if acceptance.Finish != nil && !stored {
+		a.opt.Slots.Disown(acceptance.Finish)
+	}
+	if acceptance.Claimed && (!stored || acceptance.Finish != nil) {
 		a.opt.Slots.Release(c.op.Name, bytes)
 	}
 	if errors.Is(err, job.ErrOutcomeUnknown) {

@@ -48,12 +48,23 @@ func (s *hookedStore) Accept(ctx context.Context, in job.Acceptance) (job.Receip
 
 // countedSlots are always free, and counted.
 type countedSlots struct {
-	mu    sync.Mutex
-	taken map[string]int64
+	instant bool
+	mu      sync.Mutex
+	taken   map[string]int64
 }
 
 func (s *countedSlots) Reserve(group string, bytes int64) bool { return s.add(group, bytes) }
 func (s *countedSlots) Release(group string, bytes int64)      { s.add(group, -bytes) }
+
+func (s *countedSlots) Instantly(_ context.Context, j *job.Job) *job.Finish {
+	if !s.instant {
+		return nil
+	}
+	s.add("ends", 1)
+	return &job.Finish{Job: j, State: job.Succeeded, At: j.CreatedAt, Result: &job.Result{Status: 200, Echo: true}}
+}
+
+func (s *countedSlots) Disown(*job.Finish) { s.add("ends", -1) }
 
 func (s *countedSlots) add(group string, bytes int64) bool {
 	s.mu.Lock()
@@ -259,6 +270,24 @@ func TestSlotIsReservedForTheJobAndGivenBackWithoutOne(t *testing.T) {
 	}
 	if !slices.Equal(claimed, []bool{true, true, true}) {
 		t.Errorf("claimed: %v", claimed)
+	}
+}
+
+func TestJobThatTakesNoTimeIsStoredWithItsEnd(t *testing.T) {
+	t.Parallel()
+	slots := &countedSlots{taken: map[string]int64{}, instant: true}
+	store := &hookedStore{unaware: true}
+	g := setup(t, func(o *Options) { store.Store, o.Store, o.Slots = o.Store, store, slots })
+	key := g.app("shop")
+	j := g.stored(g.call("POST", "/scan", key, "{}", "Idempotency-Key", "k"))
+	if j.State != job.Succeeded {
+		t.Errorf("the job is %s", j.State)
+	}
+	g.call("POST", "/scan", key, "{}", "Idempotency-Key", "k").want(t, http.StatusAccepted, "")
+	store.err = job.ErrUnavailable
+	g.call("POST", "/scan", key, "{}").want(t, http.StatusServiceUnavailable, "")
+	if slots.taken["scan"] != 0 || slots.taken["ends"] != 1 {
+		t.Errorf("taken: %v, want one end and no slot", slots.taken)
 	}
 }
 

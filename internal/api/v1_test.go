@@ -108,6 +108,9 @@ type noSlots struct{}
 func (noSlots) Reserve(string, int64) bool { return false }
 func (noSlots) Release(string, int64)      {}
 
+func (noSlots) Instantly(context.Context, *job.Job) *job.Finish { return nil }
+func (noSlots) Disown(*job.Finish)                              {}
+
 func owedByTarget(j *job.Job, end job.State, at time.Time) []job.OwedCallback {
 	if len(j.Targets) == 0 {
 		return nil

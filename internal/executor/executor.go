@@ -180,6 +180,34 @@ func (e *Executor) Reserve(operation string, bytes int64) bool {
 // Release gives back the place of a job that was not stored.
 func (e *Executor) Release(operation string, bytes int64) { e.window.Release(operation, bytes) }
 
+// Instantly makes the end of a job whose backend takes no time, so that both can be
+// stored at once; nil where the job has to run. It is not for a job that was stored.
+func (e *Executor) Instantly(ctx context.Context, j *job.Job) *job.Finish {
+	op := e.ops[j.Operation]
+	if !op.instant {
+		return nil
+	}
+	now := e.opt.Now()
+	result, err := e.attempt(ctx, op, j, 1)
+	if err != nil {
+		return nil // the run will say so again, and tell what follows
+	}
+	e.metrics.ran(op.Name, "succeeded", e.opt.Now().Sub(now))
+	f := &job.Finish{Job: j, State: job.Succeeded, At: now, Run: &job.Run{N: 1, StartedAt: now, FinishedAt: now}, Result: result}
+	f.Callbacks = e.opt.Owe(ctx, ended(f), f.State, f.At)
+	return f
+}
+
+// ended is a finish's job with its result: what callbacks are owed for.
+func ended(f *job.Finish) *job.Job {
+	j := *f.Job
+	j.Result = f.Result
+	return &j
+}
+
+// Disown gives back the places of an end that was not stored.
+func (e *Executor) Disown(f *job.Finish) { e.opt.Disown(ended(f), f.Callbacks) }
+
 // Committed hears of every change of the store.
 func (e *Executor) Committed(ch job.Change) {
 	switch ch.Kind {
@@ -424,18 +452,16 @@ func (e *Executor) handBack(ctx context.Context, j *job.Job, due time.Time) {
 // finish stores the end of a run. While the store can take nothing the outcome is
 // kept and tried again: a run that is over must not run again for want of a row.
 func (e *Executor) finish(ctx context.Context, f job.Finish) {
-	ended := *f.Job
-	ended.Result = f.Result
-	tried := false
+	j, tried := ended(&f), false
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		if f.State.Terminal() {
-			f.Callbacks = e.opt.Owe(ctx, &ended, f.State, f.At)
+			f.Callbacks = e.opt.Owe(ctx, j, f.State, f.At)
 		}
 		err := e.opt.Store.FinishRun(context.WithoutCancel(ctx), f)
 		if err == nil {
 			return
 		}
-		e.opt.Disown(&ended, f.Callbacks)
+		e.opt.Disown(j, f.Callbacks)
 		if !errors.Is(err, job.ErrUnavailable) {
 			if !tried { // else perhaps that try was stored, and its row names the body
 				e.discard(f.Job, f.Result)

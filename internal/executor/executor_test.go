@@ -360,6 +360,27 @@ func TestARelayIsDoneAtOnce(t *testing.T) {
 	})
 }
 
+func TestAnInstantEndIsMadeBeforeTheJobIsStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := setup(t, job.Operation{MaxResultBytes: 10}, succeed)
+		j := &job.Job{ID: r.store.NewID(time.Now()), App: "shop", Operation: "work", State: job.Accepted, CreatedAt: time.Now()}
+		if f := r.Instantly(t.Context(), j); f != nil {
+			t.Errorf("of a backend that takes time: %+v", f)
+		}
+		op := r.ops["work"]
+		op.Backend, op.instant = backend.Relay{}, true
+		r.ops["work"] = op
+		f := r.Instantly(t.Context(), j)
+		if f == nil || f.State != job.Succeeded || f.Run.N != 1 || !f.Result.Echo || !slices.Equal(r.owed, []job.State{job.Succeeded}) {
+			t.Errorf("%+v, owed %v", f, r.owed)
+		}
+		j.Request.Body.Size = 11
+		if f := r.Instantly(t.Context(), j); f != nil {
+			t.Errorf("of a result that is too large: %+v", f)
+		}
+	})
+}
+
 func TestAPoisonJobEndsAfterItsAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := setup(t, job.Operation{Retry: job.Retry{Attempts: 2}}, succeed)

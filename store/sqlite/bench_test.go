@@ -2,18 +2,30 @@ package sqlite
 
 import (
 	"runtime"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/ringback/ringback/job"
 )
 
-// parallel runs f on 64 goroutines, and reports how often a second.
+// cpuTime is what the process has used, user and system.
+func cpuTime(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// parallel runs f on 64 goroutines, and reports how often a second, and the CPU.
 func parallel(b *testing.B, unit string, f func() error) {
 	b.Helper()
 	b.SetParallelism(64 / runtime.GOMAXPROCS(0))
 	b.ReportAllocs()
 	b.ResetTimer()
+	cpu := cpuTime(b)
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			if err := f(); err != nil {
@@ -22,6 +34,7 @@ func parallel(b *testing.B, unit string, f func() error) {
 			}
 		}
 	})
+	b.ReportMetric(float64((cpuTime(b)-cpu).Nanoseconds())/float64(b.N), "cpu-ns/op")
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), unit)
 }
 
@@ -44,6 +57,27 @@ func BenchmarkMessage(b *testing.B) {
 			return err
 		}
 		cb := f.Callbacks[0].Callback
+		if err := s.StartAttempt(ctx, cb.ID, 1, now, false); err != nil {
+			return err
+		}
+		return s.SettleAttempt(ctx, job.Settlement{Callback: cb, State: job.Delivered, At: now,
+			Attempt: &job.Attempt{N: 1, StartedAt: now, Total: time.Millisecond, Address: "192.0.2.1:443", Status: 200}})
+	})
+}
+
+// BenchmarkRelayed takes messages that need no run the whole way: accepted together
+// with their end, and settled.
+func BenchmarkRelayed(b *testing.B) {
+	s := setup(b)
+	ctx := b.Context()
+	parallel(b, "msgs/s", func() error {
+		j := newJob(s)
+		f := finishOf(s, j)
+		f.Result = &job.Result{Status: 200, ContentType: "application/json", Echo: true}
+		if _, err := s.Accept(ctx, job.Acceptance{Job: j, Claimed: true, Finish: &f}); err != nil {
+			return err
+		}
+		cb, now := f.Callbacks[0].Callback, time.Now()
 		if err := s.StartAttempt(ctx, cb.ID, 1, now, false); err != nil {
 			return err
 		}

@@ -14,7 +14,10 @@ func (s *Store) Accept(ctx context.Context, a job.Acceptance) (job.Receipt, erro
 	if len(s.w.ops) > intakeLimit {
 		return job.Receipt{}, fmt.Errorf("accept: %w: too much waits to be written", job.ErrUnavailable)
 	}
-	receipt := job.Receipt{ID: a.Job.ID}
+	receipt, after := job.Receipt{ID: a.Job.ID}, a.Job
+	if a.Finish != nil {
+		after = finished(*a.Finish)
+	}
 	err := s.write(ctx, func(c *conn) error {
 		receipt = job.Receipt{ID: a.Job.ID}
 		if a.Key != "" {
@@ -22,9 +25,16 @@ func (s *Store) Accept(ctx context.Context, a job.Acceptance) (job.Receipt, erro
 				return err
 			}
 		}
-		return c.insertJob(a.Job, a.Claimed)
+		if a.Finish != nil {
+			return c.insertEnded(after, *a.Finish)
+		}
+		return c.insertJob(a.Job, dueAt(a.Claimed, a.Job.DueAt, a.Job.CreatedAt))
 	}, func(emit func(job.Change)) {
-		if !receipt.Repeated {
+		switch {
+		case receipt.Repeated:
+		case a.Finish != nil:
+			announceFinish(emit, after, *a.Finish)
+		default:
 			emit(job.Change{Kind: job.JobAccepted, Job: a.Job, Claimed: a.Claimed})
 		}
 	})
@@ -61,13 +71,14 @@ func (s *Store) Repeated(ctx context.Context, app, operation, key string) (job.R
 	return receipt, wrap(err, "find repeated call")
 }
 
-func (c *conn) insertJob(j *job.Job, claimed bool) error {
-	err := c.bind(`INSERT INTO jobs (key, id, app, operation, state, due_at, created_at, started_at, run_at, finished_at, deadline,
-			runs, interrupted, rescued, targets, authorization, result_status, result_echo)
-		VALUES (?, ?, ?, ?, 1, ?, ?, 0, 0, 0, ?, 0, 0, 0, ?, ?, 0, 0)`).
-		key(j.ID).id(j.ID).text(j.App).text(j.Operation).int(dueAt(claimed, j.DueAt, j.CreatedAt)).time(j.CreatedAt).time(j.Deadline).
-		opt(encodeTargets(j.Targets)).blob(j.Request.Authorization).exec()
-	if err != nil {
+// insertJob stores a job as it is. due 0 stands for claimed, below 0 for terminal.
+func (c *conn) insertJob(j *job.Job, due int64) error {
+	b := c.bind(`INSERT INTO jobs (key, id, app, operation, state, due_at, created_at, started_at, run_at, finished_at, deadline,
+			runs, interrupted, rescued, targets, authorization, result_status, result_type, result_echo)
+		VALUES (?1, ?2, ?3, ?4, ?5, iif(?6 < 0, NULL, ?6), ?7, ?8, ?8, ?9, ?10, ?11, 0, 0, ?12, ?13, ?14, ?15, ?16)`).
+		key(j.ID).id(j.ID).text(j.App).text(j.Operation).int(int64(j.State)).int(due).time(j.CreatedAt).time(j.StartedAt).time(j.FinishedAt).
+		time(j.Deadline).int(int64(j.Runs)).opt(encodeTargets(j.Targets)).blob(j.Request.Authorization)
+	if err := b.resultHead(j.Result).exec(); err != nil {
 		return err
 	}
 	r := &j.Request
@@ -75,6 +86,26 @@ func (c *conn) insertJob(j *job.Job, claimed bool) error {
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`).
 		key(j.ID).text(r.Method).text(r.Path).text(r.RawQuery).text(encodeHeader(r.Header)).opt(encodeParams(r.Params)).
 		opt(r.Trace.Parent).opt(r.Trace.State).opt(j.Echo).int(r.Body.Size).opt(r.Body.Ref).blob(r.Body.Inline).exec()
+}
+
+// insertEnded stores a job together with its end.
+func (c *conn) insertEnded(after *job.Job, f job.Finish) error {
+	if err := c.insertJob(after, -1); err != nil {
+		return err
+	}
+	if err := c.insertOutcome(after.ID, f); err != nil {
+		return err
+	}
+	return c.insertCallbacks(f.Callbacks)
+}
+
+func (c *conn) insertCallbacks(owed []job.OwedCallback) error {
+	for _, o := range owed {
+		if err := c.insertCallback(o); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // dueAt is what stands for when work is due: 0 is claimed, so no time may be 0.
@@ -207,12 +238,7 @@ func (s *Store) FinishRun(ctx context.Context, f job.Finish) error {
 		if err := c.updateFinished(after, f); err != nil {
 			return err
 		}
-		for _, o := range f.Callbacks {
-			if err := c.insertCallback(o); err != nil {
-				return err
-			}
-		}
-		return nil
+		return c.insertCallbacks(f.Callbacks)
 	}, func(emit func(job.Change)) { announceFinish(emit, after, f) })
 	if err != nil {
 		return fmt.Errorf("finish %s: %w", f.Job.ID.Job(), err)
@@ -268,12 +294,7 @@ func (c *conn) updateFinished(after *job.Job, f job.Finish) error {
 	} else {
 		b.int(dueAt(false, f.DueAt, f.At))
 	}
-	b.time(after.FinishedAt).failure(f.Error)
-	if r := f.Result; r != nil {
-		b.int(int64(r.Status)).opt(r.ContentType).bool(r.Echo)
-	} else {
-		b.int(0).null().bool(false)
-	}
+	b.time(after.FinishedAt).failure(f.Error).resultHead(f.Result)
 	switch {
 	case f.Run != nil:
 		b.int(int64(f.Run.N)).time(f.Run.StartedAt)

@@ -96,6 +96,14 @@ func (b *binder) failure(e *job.Error) *binder {
 	return b.text(string(text))
 }
 
+// resultHead binds what the job's own row holds of a result.
+func (b *binder) resultHead(r *job.Result) *binder {
+	if r == nil {
+		return b.int(0).null().bool(false)
+	}
+	return b.int(int64(r.Status)).opt(r.ContentType).bool(r.Echo)
+}
+
 // exec runs the statement to its end.
 func (b *binder) exec() error {
 	if b.err != nil {

@@ -281,7 +281,7 @@ func (c *conn) begin(table string, st *start, update string) error {
 // Most end sooner, and then one write says it all. A crash within it leaves the
 // start uncounted; what is rescued after a crash awaits its start, so even a job
 // that kills the process at once is counted from its second run on.
-const startDelay = 10 * time.Millisecond
+const startDelay = 50 * time.Millisecond
 
 // starts holds back what began a moment ago.
 type starts struct {

@@ -21,6 +21,8 @@ var intakeTests = []test{
 	{"ManyAtOnceWithOneKeyMakeOneJob", manyAtOnceWithOneKeyMakeOneJob},
 	{"EndedContextStoresNothing", endedContextStoresNothing},
 	{"AcceptanceIsAnnouncedAfterItsCommit", acceptanceIsAnnounced},
+	{"AcceptanceWithItsEndIsOneWrite", acceptanceWithItsEndIsOneWrite},
+	{"RepeatedAcceptanceWithAnEndStoresNothing", repeatedAcceptanceWithAnEndStoresNothing},
 	{"FailedAcceptanceStoresNothing", failedAcceptanceStoresNothing},
 	{"ClosedStoreTakesNothing", closedStoreTakesNothing},
 	{"ReadyWhileOpen", func(w *world) { w.no(w.Ready(w.ctx)) }},
@@ -206,6 +208,53 @@ func acceptanceIsAnnounced(w *world) {
 	w.accept(w.newJob("shop", "scan"), true)
 	w.accept(w.newJob("shop", "scan"), false)
 	w.equal("reads at the announcement", missing, []error{nil, nil})
+}
+
+func acceptanceWithItsEndIsOneWrite(w *world) {
+	j := w.newJob("shop", "scan")
+	j.Request.Authorization = []byte{1}
+	cb, other := w.owe(j, "https://my.server/bar"), w.owe(j, "https://other.server/bar")
+	f := w.success(j, 1, cb, other)
+	f.Result.Header = map[string][]string{"X-Engine": {"7"}}
+	f.Callbacks[0].Claimed = true
+	_, err := w.Accept(w.ctx, job.Acceptance{Job: j, Claimed: true, Finish: &f})
+	w.no(err)
+	got := w.read(j.ID)
+	w.equal("state and times", []any{got.State, got.Runs, got.StartedAt, got.FinishedAt, got.DueAt.IsZero(), got.Request.Authorization},
+		[]any{job.Succeeded, 1, f.Run.StartedAt, f.At, true, []byte(nil)})
+	w.equal("request", got.Request.Body, j.Request.Body)
+	w.equal("result", got.Result, f.Result)
+	var kinds []job.ChangeKind
+	for _, c := range w.announced() {
+		kinds = append(kinds, c.Kind)
+	}
+	w.equal("announced", kinds, []job.ChangeKind{job.JobFinished, job.CallbackOwed, job.CallbackOwed})
+	runs, err := w.RunsOf(w.ctx, j.ID)
+	w.no(err)
+	w.equal("runs", runs, []job.Run{*f.Run})
+	w.equal("claimed jobs", len(w.claim("scan")), 0)
+	w.equal("claimed callbacks", callbackIDs(append(w.claimCallbacks(cb.Lane()), w.claimCallbacks(other.Lane())...)), []job.ID{other.ID})
+	w.crash()
+	w.equal("claimed jobs after a crash", len(w.claim("scan")), 0)
+	w.equal("callbacks after a crash", callbackIDs(w.claimCallbacks(cb.Lane())), []job.ID{cb.ID})
+	w.is(w.FinishRun(w.ctx, w.success(j, 2)), job.ErrTerminal)
+}
+
+func repeatedAcceptanceWithAnEndStoresNothing(w *world) {
+	j := w.newJob("shop", "scan")
+	f := w.success(j, 1, w.owe(j, "https://my.server/bar"))
+	_, err := w.Accept(w.ctx, job.Acceptance{Job: j, Key: "k", Finish: &f})
+	w.no(err)
+	again := w.newJob("shop", "scan")
+	second := w.success(again, 1, w.owe(again, "https://my.server/bar"))
+	receipt, err := w.Accept(w.ctx, job.Acceptance{Job: again, Key: "k", Finish: &second})
+	w.no(err)
+	w.equal("receipt", receipt, job.Receipt{ID: j.ID, Repeated: true})
+	_, err = w.WholeJob(w.ctx, "", again.ID)
+	w.is(err, job.ErrNotFound)
+	owed, err := w.Callbacks(w.ctx, job.CallbackFilter{App: "shop"})
+	w.no(err)
+	w.equal("callbacks", len(owed), 1)
 }
 
 func failedAcceptanceStoresNothing(w *world) {
