@@ -17,7 +17,7 @@ import (
 func handled(t *testing.T, d receiver.Deduper, id string) bool {
 	t.Helper()
 	called := false
-	err := d.Once(t.Context(), id, func(context.Context) error { called = true; return nil })
+	_, err := d.Once(t.Context(), id, func(context.Context) ([]byte, error) { called = true; return nil, nil })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,6 +62,24 @@ func TestMemoryForgetsTheOldestBeyondMaxIDs(t *testing.T) {
 	}
 }
 
+func TestMemoryForgetsTheOldestBeyondItsBytes(t *testing.T) {
+	t.Parallel()
+	d := &receiver.Memory{}
+	large := make([]byte, 12<<20)
+	for i := range 3 {
+		_, err := d.Once(t.Context(), fmt.Sprint(i), func(context.Context) ([]byte, error) { return large, nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if handled(t, d, "2") || handled(t, d, "1") {
+		t.Error("the younger answers are forgotten, though within the limit")
+	}
+	if !handled(t, d, "0") {
+		t.Error("36 MiB of answers are kept: the memory is not bounded")
+	}
+}
+
 func TestMemoryHandlesEachIDOnceUnderContention(t *testing.T) {
 	t.Parallel()
 	d := &receiver.Memory{}
@@ -72,18 +90,21 @@ func TestMemoryHandlesEachIDOnceUnderContention(t *testing.T) {
 		for i := range ids {
 			all.Go(func() {
 				for {
-					err := d.Once(context.Background(), fmt.Sprint(i), func(context.Context) error {
+					answer, err := d.Once(context.Background(), fmt.Sprint(i), func(context.Context) ([]byte, error) {
 						if running[i].Add(1) != 1 {
 							t.Errorf("id %d is handled twice at the same time", i)
 						}
 						defer running[i].Add(-1)
 						// Every other first try fails and is repeated.
 						if calls[i].Add(1) == 1 && i%2 == 0 {
-							return errors.New("again")
+							return nil, errors.New("again")
 						}
-						return nil
+						return []byte{byte(i)}, nil
 					})
 					if err == nil {
+						if len(answer) != 1 || int(answer[0]) != i {
+							t.Errorf("id %d is answered with %v", i, answer)
+						}
 						return
 					}
 				}

@@ -24,39 +24,50 @@ type Envelope struct {
 	Data      Data      `json:"data"`
 }
 
-// Data is what the event is about. At most one of the four Result fields is set.
+// Data is what the event is about. At most one of the four Result fields is set, and
+// none before the job has ended.
 type Data struct {
 	Job Job `json:"job"`
 	// ContentType is the result's own.
-	ContentType string `json:"content_type"`
+	ContentType string `json:"content_type,omitempty"`
 	// Result is a JSON result as it stands in the body; may be the JSON null.
-	Result json.RawMessage `json:"result"`
+	Result json.RawMessage `json:"result,omitempty"`
 	// ResultText is a result of UTF-8 text that is not JSON.
-	ResultText *string `json:"result_text"`
+	ResultText *string `json:"result_text,omitempty"`
 	// ResultBase64 is any other result, decoded.
-	ResultBase64 []byte `json:"result_base64"`
+	ResultBase64 []byte `json:"result_base64,omitempty"`
 	// ResultURL is a signed link to a result over the inline limit, good for as
 	// long as the job is kept.
-	ResultURL string `json:"result_url"`
+	ResultURL string `json:"result_url,omitempty"`
 	// State is what the caller gave as callbackState, unchanged.
-	State string `json:"state"`
+	State string `json:"state,omitempty"`
 	// Error is why there is no result, for a job that failed or expired.
-	Error *Error `json:"error"`
+	Error *Error `json:"error,omitempty"`
+	// Progress is what the backend last said of it, in an event of type "….progress".
+	Progress json.RawMessage `json:"progress,omitempty"`
+	// Question is what the backend asks, in one of type "….ask". The answer to the
+	// callback is the answer to it, but 202 means that it comes later, to ReplyURL.
+	Question json.RawMessage `json:"question,omitempty"`
+	ReplyURL string          `json:"reply_url,omitempty"`
 }
 
 // Job is the job that the callback tells of.
 type Job struct {
-	ID        string    `json:"id"`
-	Operation string    `json:"operation"`
-	Status    string    `json:"status"` // succeeded, failed, canceled, expired
-	CreatedAt time.Time `json:"created_at"`
+	ID        string `json:"id"`
+	Operation string `json:"operation"`
+	// Status at the time of the event: succeeded, failed, canceled, expired, or before
+	// the end accepted, running, waiting.
+	Status     string    `json:"status"`
+	CreatedAt  time.Time `json:"created_at"`
+	StartedAt  time.Time `json:"started_at,omitzero"`  // zero where it never ran
+	FinishedAt time.Time `json:"finished_at,omitzero"` // zero before its end
 }
 
 // Error is why a job has no result. Code is stable, Message and Detail are for people.
 type Error struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
-	Detail  string `json:"detail"`
+	Detail  string `json:"detail,omitempty"`
 }
 
 // Error returns code and message.

@@ -1,14 +1,16 @@
 package receiver_test
 
 import (
-	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
-	"time"
+	"os"
 
 	"github.com/ringback/ringback/receiver"
+	"github.com/ringback/ringback/receiver/receivertest"
 	"github.com/ringback/ringback/sign"
 )
 
@@ -45,22 +47,55 @@ func Example() {
 	// 403 Forbidden
 }
 
-// deliver does what the gateway does.
-func deliver(url string, secret sign.Secret) string {
-	body := []byte(`{"type":"scan.succeeded","timestamp":"2026-01-02T03:04:05Z",` +
-		`"data":{"job":{"id":"job_1"},"content_type":"application/json","result":{"infected":false}}}`)
-	request, err := http.NewRequest(http.MethodPost, url, bytes.NewReader(body))
+// A backend may ask in the middle of its work: what a callback of type "….ask" is
+// answered with goes back to it. A repeated question gets the same answer.
+func ExampleReceiver_Middleware() {
+	secret := sign.NewSecret()
+	callbacks, err := receiver.New(receiver.Options{Secrets: []sign.Secret{secret}})
 	if err != nil {
-		return err.Error()
+		fmt.Println(err)
+		return
 	}
-	message := sign.Message{ID: "cb_1", Timestamp: time.Now(), Body: body}
-	if err := sign.Sign(request.Header, message, secret); err != nil {
-		return err.Error()
-	}
+	handler := callbacks.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		m, _ := receiver.FromContext(r.Context())
+		callback, err := m.Envelope()
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		fmt.Printf("asked %s\n", callback.Data.Question)
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(map[string]bool{"approved": true})
+	}))
+
+	server := httptest.NewServer(handler)
+	defer server.Close()
+	request := receivertest.Callback{URL: server.URL, Envelope: receiver.Envelope{
+		Type: "order.ask", Data: receiver.Data{Question: json.RawMessage(`{"approve":7}`)},
+	}}.Request(secret)
 	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer answer.Body.Close()
+	_, _ = io.Copy(os.Stdout, answer.Body)
+	// Output:
+	// asked {"approve":7}
+	// {"approved":true}
+}
+
+// deliver does what the gateway does.
+func deliver(url string, secret sign.Secret) string {
+	answer, err := http.DefaultClient.Do(receivertest.Callback{URL: url, ID: "cb_1", Envelope: receiver.Envelope{
+		Data: receiver.Data{
+			Job:    receiver.Job{ID: "job_1", Operation: "scan"},
+			Result: json.RawMessage(`{"infected":false}`),
+		},
+	}}.Request(secret))
+	if err != nil {
 		return err.Error()
 	}
-	defer func() { _ = answer.Body.Close() }()
+	defer answer.Body.Close()
 	return answer.Status
 }

@@ -5,13 +5,15 @@
 // What it answers, and what a sender makes of it:
 //
 //   - the handler's own 2xx: settled
-//   - 200 "duplicate": handled before under the same webhook-id
+//   - the same answer again: handled before under the same webhook-id
 //   - 400: a webhook-* header is missing or malformed, or the body broke off
 //   - 403: no signature matches, or the timestamp is not within sign.Tolerance. Not
 //     401, which would have to name a scheme in WWW-Authenticate (RFC 9110 §15.5.2)
 //   - 413: the body exceeds Options.MaxBodyBytes
 //   - 500, or the handler's own: not handled, please repeat
 //   - 503 with Retry-After: the Deduper failed, please repeat
+//
+// Each refusal says what is wrong and what to do about it, to the sender and in the log.
 //
 // It does not look at the request's method and path: those are the mux's.
 package receiver
@@ -52,9 +54,18 @@ type Options struct {
 	// Deduper remembers the handled messages; nil is a new Memory, which forgets
 	// them when the process ends.
 	Deduper Deduper
-	// Logger gets the handler's and the Deduper's errors; nil is slog.Default().
+	// Logger gets the handler's and the Deduper's errors, and refusals at level Info;
+	// nil is slog.Default().
 	Logger *slog.Logger
 }
+
+// What Verify returns besides the errors of sign.Verify, wrapped with the particulars.
+var (
+	// ErrBodyTooLarge: the body exceeds Options.MaxBodyBytes.
+	ErrBodyTooLarge = errors.New("the request's body is too large")
+	// ErrBodyBroken: the body ended early, or too late.
+	ErrBodyBroken = errors.New("the request's body could not be read")
+)
 
 // Receiver takes the callbacks of one sender. It is safe for concurrent use.
 type Receiver struct {
@@ -67,7 +78,7 @@ type Receiver struct {
 // New makes a Receiver. It fails without a usable secret and on a negative limit.
 func New(o Options) (*Receiver, error) {
 	if len(o.Secrets) == 0 {
-		return nil, fmt.Errorf("new receiver: %w: Options.Secrets is empty", sign.ErrSecret)
+		return nil, fmt.Errorf("new receiver: %w: Options.Secrets is empty; it takes the sign.ParseSecret of what GET /v1/secret shows", sign.ErrSecret)
 	}
 	for i, secret := range o.Secrets {
 		if secret.IsZero() {
@@ -107,18 +118,30 @@ type Message struct {
 // without answering: for those who do both themselves. Status tells what to answer
 // to its error.
 func (rc *Receiver) Verify(r *http.Request) (Message, error) {
-	if r.ContentLength > rc.maxBody {
-		return Message{}, fmt.Errorf("receive callback: %w", &http.MaxBytesError{Limit: rc.maxBody})
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, rc.maxBody))
+	body, err := rc.read(r)
 	if err != nil {
-		return Message{}, fmt.Errorf("receive callback: read body: %w", err)
+		return Message{}, fmt.Errorf("receive callback: %w", err)
 	}
 	signed, err := sign.Verify(r.Header, body, time.Now(), rc.secrets...)
 	if err != nil {
 		return Message{}, fmt.Errorf("receive callback: %w", err)
 	}
 	return Message{ID: signed.ID, Timestamp: signed.Timestamp, Type: typeOf(body), Body: body}, nil
+}
+
+func (rc *Receiver) read(r *http.Request) ([]byte, error) {
+	var body []byte
+	var err error
+	if r.ContentLength <= rc.maxBody {
+		body, err = io.ReadAll(http.MaxBytesReader(nil, r.Body, rc.maxBody))
+	}
+	switch _, tooLarge := errors.AsType[*http.MaxBytesError](err); {
+	case tooLarge || r.ContentLength > rc.maxBody:
+		return nil, fmt.Errorf("%w: it has more than %d bytes; raise Options.MaxBodyBytes", ErrBodyTooLarge, rc.maxBody)
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w; the sender repeats it", ErrBodyBroken, err)
+	}
+	return body, nil
 }
 
 func typeOf(body []byte) string {
@@ -133,9 +156,8 @@ func typeOf(body []byte) string {
 
 // Status is the HTTP status for an error of Verify: 400, 403 or 413.
 func Status(err error) int {
-	var tooLarge *http.MaxBytesError
 	switch {
-	case errors.As(err, &tooLarge):
+	case errors.Is(err, ErrBodyTooLarge):
 		return http.StatusRequestEntityTooLarge
 	case errors.Is(err, sign.ErrMismatch), errors.Is(err, sign.ErrTimestamp):
 		return http.StatusForbidden
@@ -160,25 +182,26 @@ func (rc *Receiver) Handler(handle func(ctx context.Context, m Message) error) h
 }
 
 // Middleware calls next with each verified request, once unless it answers with
-// another status than 2xx or panics. FromContext has the message, and the body can
-// be read again. The answer is held back until next has returned and the Deduper has
-// kept the message's id, so next can neither stream nor hijack.
+// another status than 2xx or panics; a duplicate gets the same answer. FromContext has
+// the message, and the body can be read again. The answer is held back until next has
+// returned and the Deduper has kept it, so next can neither stream nor hijack.
 func (rc *Receiver) Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		m, err := rc.Verify(r)
 		if err != nil {
+			rc.logger.InfoContext(r.Context(), "callback refused", "error", err)
 			http.Error(w, err.Error(), Status(err))
 			return
 		}
 		var given *answer
-		err = rc.deduper.Once(r.Context(), m.ID, func(ctx context.Context) error {
-			given = &answer{header: http.Header{}}
+		kept, err := rc.deduper.Once(r.Context(), m.ID, func(ctx context.Context) ([]byte, error) {
+			given = &answer{Head: http.Header{}}
 			next.ServeHTTP(given, withMessage(ctx, r, m))
-			return given.err()
+			return given.settle()
 		})
 		switch {
 		case err == nil && given == nil:
-			_, _ = io.WriteString(w, "duplicate\n")
+			readAnswer(kept).copyTo(w)
 		case err == nil || errors.Is(err, errNotSettled):
 			given.copyTo(w)
 		default:
@@ -213,37 +236,53 @@ func withMessage(ctx context.Context, r *http.Request, m Message) *http.Request 
 // errNotSettled tells the Deduper that the handler's answer was no 2xx.
 var errNotSettled = errors.New("the handler did not answer with 2xx")
 
-// answer is a response that waits for the Deduper.
+// answer is a response that waits for the Deduper, which keeps it as JSON.
 type answer struct {
-	header http.Header
-	status int
-	body   bytes.Buffer
+	Status int         `json:"status"`
+	Head   http.Header `json:"header,omitempty"`
+	Body   []byte      `json:"body,omitempty"`
 }
 
-func (a *answer) Header() http.Header { return a.header }
+// Header, WriteHeader and Write implement http.ResponseWriter.
+func (a *answer) Header() http.Header { return a.Head }
 
 func (a *answer) WriteHeader(status int) {
 	// The first final status counts, as in net/http; 1xx are not final.
-	if a.status == 0 && status >= http.StatusOK {
-		a.status = status
+	if a.Status == 0 && status >= http.StatusOK {
+		a.Status = status
 	}
 }
 
 func (a *answer) Write(p []byte) (int, error) {
 	a.WriteHeader(http.StatusOK)
-	return a.body.Write(p)
+	a.Body = append(a.Body, p...)
+	return len(p), nil
 }
 
-func (a *answer) err() error {
+// settle returns what the Deduper keeps of a 2xx: nil for a mere 200.
+func (a *answer) settle() ([]byte, error) {
 	a.WriteHeader(http.StatusOK)
-	if a.status/100 != 2 {
-		return errNotSettled
+	switch {
+	case a.Status/100 != 2:
+		return nil, errNotSettled
+	case a.Status == http.StatusOK && len(a.Head) == 0 && len(a.Body) == 0:
+		return nil, nil
 	}
-	return nil
+	return json.Marshal(a)
+}
+
+// readAnswer reads what settle has returned. What a Deduper did not bring back whole
+// is a mere 200: the message is handled.
+func readAnswer(kept []byte) *answer {
+	a := &answer{}
+	if json.Unmarshal(kept, a) != nil || a.Status/100 != 2 {
+		return &answer{Status: http.StatusOK}
+	}
+	return a
 }
 
 func (a *answer) copyTo(w http.ResponseWriter) {
-	maps.Copy(w.Header(), a.header)
-	w.WriteHeader(a.status)
-	_, _ = w.Write(a.body.Bytes()) // the sender may have gone; it will repeat
+	maps.Copy(w.Header(), a.Head)
+	w.WriteHeader(a.Status)
+	_, _ = w.Write(a.Body) // the sender may have gone; it will repeat
 }
