@@ -70,7 +70,7 @@ func pickDials(addrs []netip.AddrPort) []netip.AddrPort {
 
 // connect opens a connection that is ready for a request. Its error carries the
 // address and the times as far as it got.
-func (c *Client) connect(ctx context.Context, t *Target) (*conn, *Error) {
+func (c *Client) connect(ctx context.Context, t *Target, who *Identity) (*conn, *Error) {
 	start := time.Now()
 	addrs, err := c.resolve(ctx, t)
 	timing := Timing{}
@@ -93,7 +93,7 @@ func (c *Client) connect(ctx context.Context, t *Target) (*conn, *Error) {
 	cn := &conn{Conn: raw, tcp: raw, addr: addr}
 	if t.tls {
 		start = time.Now()
-		cn.Conn, err = c.handshake(ctx, raw, t.host)
+		cn.Conn, err = c.handshake(ctx, raw, t.host, who)
 		timing.TLS = time.Since(start)
 		if err != nil {
 			_ = raw.Close()
@@ -142,10 +142,10 @@ func dialExactly(ctx context.Context, network, address string) (net.Conn, error)
 	return dialer.DialContext(ctx, network, address)
 }
 
-func (c *Client) handshake(ctx context.Context, raw net.Conn, host string) (net.Conn, error) {
+func (c *Client) handshake(ctx context.Context, raw net.Conn, host string, who *Identity) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.limits.TLSHandshakeTimeout)
 	defer cancel()
-	config := c.tls.Clone()
+	config := who.config(c.tls)
 	config.ServerName = host
 	secure := tls.Client(raw, config)
 	return secure, secure.HandshakeContext(ctx)

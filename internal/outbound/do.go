@@ -42,6 +42,7 @@ type attempt struct {
 	client   *Client
 	request  *Request
 	method   string
+	pool     string // names the connections that it may use
 	start    time.Time
 	deadline time.Time
 	buffer   *[]byte // the header, and room for a small body
@@ -49,7 +50,7 @@ type attempt struct {
 
 func (a *attempt) run(ctx context.Context) (*Answer, *Error) {
 	t := a.request.Target
-	if cn := a.client.pool.get(t.origin, a.deadline); cn != nil {
+	if cn := a.client.pool.get(a.pool, a.deadline); cn != nil {
 		answer, err := a.exchange(ctx, cn)
 		if err == nil {
 			answer.Timing.Reused = true
@@ -63,7 +64,7 @@ func (a *attempt) run(ctx context.Context) (*Answer, *Error) {
 	}
 	connecting, cancel := context.WithDeadline(ctx, a.deadline)
 	defer cancel()
-	cn, err := a.client.connect(connecting, t)
+	cn, err := a.client.connect(connecting, t, a.request.Identity)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +114,7 @@ func (a *attempt) exchange(ctx context.Context, cn *conn) (*Answer, *Error) {
 	sent := sending.sent()
 	undisturbed := stop()
 	if whole && sent && undisturbed && head.reusable && cn.drained() {
-		a.client.pool.put(a.request.Target.origin, cn)
+		a.client.pool.put(a.pool, cn)
 	} else {
 		_ = cn.Close()
 		_ = sending.wait()
@@ -235,6 +236,10 @@ func (a *attempt) prepare(ctx context.Context) *Error {
 	if !isToken(a.method) || a.method == http.MethodConnect {
 		return a.unsendable("the method cannot be used")
 	}
+	if r.Identity != nil && !r.Target.tls {
+		return a.unsendable("a certificate can be shown by https only")
+	}
+	a.pool = r.poolKey()
 	timeout := r.Timeout
 	if timeout <= 0 {
 		timeout = defaultTimeout

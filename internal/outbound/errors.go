@@ -108,7 +108,7 @@ func failure(ctx context.Context, t *Target, phase string, fallback Class, err e
 		e.Class, e.Detail = ClassReset, "the connection was reset before the answer was whole"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
 		e.Class, e.Detail = ClassClosed, "the connection was closed before the answer was whole"
-	case errors.As(err, &alert):
+	case errors.As(err, &alert), isAlert(err):
 		e.Class, e.Detail = ClassTLS, "the receiver ended the TLS connection"
 	case errors.Is(err, errProtocol):
 		e.Class, e.Detail = ClassProtocol, "the answer is not HTTP/1.1"
@@ -116,6 +116,13 @@ func failure(ctx context.Context, t *Target, phase string, fallback Class, err e
 		e.Detail = "the connection broke" + errno(err)
 	}
 	return e
+}
+
+// isAlert tells an alert of the receiver, such as one that it refuses our certificate
+// with: by TLS 1.3 it comes when the handshake is over for us.
+func isAlert(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
 }
 
 // errno is the system's word for why, if there is one.

@@ -126,7 +126,10 @@ func (c *Client) Close() { c.pool.close() }
 // Request is one callback's HTTP request.
 type Request struct {
 	Target *Target
-	Method string // any token but CONNECT; "" means POST
+	// Identity is shown to a receiver that asks for a certificate; nil: none. It
+	// needs https.
+	Identity *Identity
+	Method   string // any token but CONNECT; "" means POST
 	// Header is sent as it is, sorted by name. Host, Content-Length and the
 	// fields of the connection are the client's own and refused here; User-Agent
 	// is "Ringback" unless set.

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// pool keeps idle connections by origin, the one used last on top.
+// pool keeps idle connections by origin and identity (Request.poolKey), the one used
+// last on top.
 type pool struct {
 	perOrigin, total int
 	timeout          time.Duration
