@@ -66,8 +66,21 @@ type Callback struct {
 	Endpoint  string // read at each attempt; empty: URL
 	URL       string
 	Method    string
+	Format    string // how it is said; empty: as an envelope
 	CreatedAt time.Time
 	GiveUpAt  time.Time
+
+	// What follows is kept apart, where there is any: readers that list callbacks
+	// leave it out.
+
+	// Link is the signed link to the job's result, for a callback that names it.
+	Link string
+	// Body is what is sent where the job alone does not say it (a template), with
+	// its ContentType; nil: it is made of the job at each attempt.
+	Body        []byte
+	ContentType string
+	// Data is JSON that the event carries of its own, such as a progress.
+	Data []byte
 
 	State       CallbackState
 	Attempts    int // attempts started
@@ -160,6 +173,7 @@ type Endpoint struct {
 	Operations  []string // the operations that a default is for; empty: all
 	Events      []Event  // empty: those of the operation
 	Method      string   // empty: that of the operation
+	Format      string   // empty: that of the operation
 	Headers     map[string]string
 	Concurrency int // callbacks in flight at once; 0: the default
 	Disabled    bool

@@ -38,11 +38,13 @@ type Contract struct {
 	URL         []string
 	Required    bool
 	Method      string
+	Format      string // "envelope"
+	Template    string // for the format "template": a jq program
 	Events      []Event
 	Schedule    []time.Duration // the delays between attempts
 	Timeout     time.Duration   // of one attempt
 	GiveUpAfter time.Duration   // since the callback was owed
-	CallerMay   []string        // "url", "state", "events"
+	CallerMay   []string        // "url", "state", "events", "method", "format"
 }
 
 // WithDefaults fills in what is not set.
@@ -66,6 +68,7 @@ func (c Contract) withDefaults() Contract {
 	if len(c.URL) == 0 {
 		c.URL = []string{"{$request.query.callbackURL}", "{$request.header.X-Callback-Url}"}
 	}
+	c.Format = cmp.Or(c.Format, "envelope")
 	c.Method = cmp.Or(c.Method, "POST")
 	if len(c.Events) == 0 {
 		c.Events = Events

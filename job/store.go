@@ -162,7 +162,8 @@ type OwedCallback struct {
 // Deliveries is what the callback sender needs.
 type Deliveries interface {
 	// ClaimCallbacks claims up to limit due callbacks of a lane, earliest first,
-	// each with its whole job. next is as in ClaimRuns.
+	// each with its whole job and all that it says of its own (Link, Body, Data).
+	// next is as in ClaimRuns.
 	ClaimCallbacks(ctx context.Context, lane string, now time.Time, limit int) (due []Delivery, next time.Time, err error)
 	// StartAttempt is to an attempt what StartRun is to a run.
 	StartAttempt(ctx context.Context, id ID, n int, at time.Time, await bool) error
@@ -180,6 +181,11 @@ type Deliveries interface {
 type Delivery struct {
 	Callback *Callback
 	Job      *Job
+}
+
+// MemoryBytes is about how much memory the delivery takes, as Job.MemoryBytes.
+func (d Delivery) MemoryBytes() int64 {
+	return d.Job.MemoryBytes() + int64(len(d.Callback.Body)+len(d.Callback.Data))
 }
 
 // Settlement is the end of an attempt.

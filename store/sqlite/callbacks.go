@@ -11,31 +11,41 @@ import (
 
 func (c *conn) insertCallback(o job.OwedCallback) error {
 	cb := o.Callback
-	return c.bind(`INSERT INTO callbacks (key, id, job, job_id, app, operation, lane, event, endpoint, url, method, created_at, give_up_at,
+	err := c.bind(`INSERT INTO callbacks (key, id, job, job_id, app, operation, lane, event, endpoint, url, method, format, created_at, give_up_at,
 			state, due_at, attempt_at, attempts, interrupted, round, rescued, settled_at, waiting, last_status, last_error)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, 0, 0, 0, 0, 0, 0, '', 0, '')`).
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, 0, 0, 0, 0, 0, 0, '', 0, '')`).
 		key(cb.ID).id(cb.ID).key(cb.JobID).id(cb.JobID).text(cb.App).text(cb.Operation).text(cb.Lane()).text(string(cb.Event)).
-		text(cb.Endpoint).text(cb.URL).text(cb.Method).time(cb.CreatedAt).time(cb.GiveUpAt).
+		text(cb.Endpoint).text(cb.URL).text(cb.Method).text(cb.Format).time(cb.CreatedAt).time(cb.GiveUpAt).
 		int(dueAt(o.Claimed, cb.DueAt, cb.CreatedAt)).exec()
+	if err != nil || cb.Link == "" && cb.Body == nil && cb.Data == nil {
+		return err
+	}
+	return c.bind(`INSERT INTO callback_bodies (key, link, content_type, body, data) VALUES (?, ?, ?, ?, ?)`).
+		key(cb.ID).opt(cb.Link).opt(cb.ContentType).blob(cb.Body).blob(cb.Data).exec()
 }
 
-const callbackColumns = `id, job_id, app, operation, event, endpoint, url, method, created_at, give_up_at, state, due_at,
+const callbackColumns = `id, job_id, app, operation, event, endpoint, url, method, format, created_at, give_up_at, state, due_at,
 	attempts, interrupted, round, rescued, settled_at, waiting, last_status, last_error`
 
 func scanCallback(row *scanner) *job.Callback {
 	return &job.Callback{ID: row.id(), JobID: row.id(), App: row.text(), Operation: row.text(), Event: job.Event(row.text()),
-		Endpoint: row.text(), URL: row.text(), Method: row.text(), CreatedAt: row.time(), GiveUpAt: row.time(),
+		Endpoint: row.text(), URL: row.text(), Method: row.text(), Format: row.text(), CreatedAt: row.time(), GiveUpAt: row.time(),
 		State: job.CallbackState(row.int()), DueAt: row.time(), Attempts: int(row.int()), Interrupted: int(row.int()),
 		Round: int(row.int()), Rescued: row.bool(), SettledAt: row.time(), Waiting: row.text(), LastStatus: int(row.int()), LastError: row.text()}
 }
 
 // ClaimCallbacks implements job.Deliveries.
 func (s *Store) ClaimCallbacks(ctx context.Context, lane string, now time.Time, limit int) (due []job.Delivery, next time.Time, err error) {
+	var more []bool // which have a row in callback_bodies
 	err = s.write(ctx, func(c *conn) error {
-		due, next = nil, time.Time{}
-		err := c.bind(`SELECT ` + callbackColumns + ` FROM callbacks WHERE lane = ? AND due_at > 0 AND due_at <= ? ORDER BY due_at, key LIMIT ?`).
+		due, next, more = nil, time.Time{}, nil
+		err := c.bind(`SELECT ` + callbackColumns + `, b.key IS NOT NULL FROM callbacks c LEFT JOIN callback_bodies b ON b.key = c.key
+			WHERE lane = ? AND due_at > 0 AND due_at <= ? ORDER BY due_at, c.key LIMIT ?`).
 			text(lane).time(now).int(int64(limit)).
-			each(func(row *scanner) { due = append(due, job.Delivery{Callback: scanCallback(row)}) })
+			each(func(row *scanner) {
+				due = append(due, job.Delivery{Callback: scanCallback(row)})
+				more = append(more, row.bool())
+			})
 		if err != nil {
 			return err
 		}
@@ -52,12 +62,25 @@ func (s *Store) ClaimCallbacks(ctx context.Context, lane string, now time.Time, 
 	}
 	ctx = context.WithoutCancel(ctx)
 	for i := range due {
-		if due[i].Job, err = s.WholeJob(ctx, "", due[i].Callback.JobID); err != nil {
+		if due[i].Job, err = s.WholeJob(ctx, "", due[i].Callback.JobID); err == nil && more[i] {
+			err = s.readCallbackBody(ctx, due[i].Callback)
+		}
+		if err != nil {
 			err = errors.Join(err, s.putBack(ctx, `UPDATE callbacks SET due_at = ?2 WHERE key = ?1 AND due_at = 0`, callbackIDs(due[i:]), now))
 			return due[:i], next, fmt.Errorf("claim callbacks: %w", err)
 		}
 	}
 	return due, next, nil
+}
+
+// readCallbackBody adds to a callback what its row in callback_bodies holds.
+func (s *Store) readCallbackBody(ctx context.Context, cb *job.Callback) error {
+	return s.read(ctx, func(c *conn) error {
+		return c.bind(`SELECT link, content_type, body, data FROM callback_bodies WHERE key = ?`).key(cb.ID).
+			each(func(row *scanner) {
+				cb.Link, cb.ContentType, cb.Body, cb.Data = row.text(), row.text(), row.blob(), row.blob()
+			})
+	})
 }
 
 func callbackIDs(due []job.Delivery) (ids []job.ID) {

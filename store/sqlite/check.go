@@ -23,6 +23,7 @@ var contradictions = []struct{ what, query string }{
 	{"runs without a job", `SELECT count(*) FROM runs r WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.key = r.job)`},
 	{"callbacks without a job", `SELECT count(*) FROM callbacks c WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.key = c.job AND j.id = c.job_id)`},
 	{"attempts without a callback", `SELECT count(*) FROM attempts a WHERE NOT EXISTS (SELECT 1 FROM callbacks c WHERE c.key = a.callback)`},
+	{"bodies without a callback", `SELECT count(*) FROM callback_bodies b WHERE NOT EXISTS (SELECT 1 FROM callbacks c WHERE c.key = b.key)`},
 	{"jobs without an app", `SELECT count(*) FROM jobs j WHERE NOT EXISTS (SELECT 1 FROM apps a WHERE a.name = j.app)`},
 	{"keys without an app", `SELECT count(*) FROM keys k WHERE NOT EXISTS (SELECT 1 FROM apps a WHERE a.name = k.app)`},
 	{"endpoints without an app", `SELECT count(*) FROM endpoints e WHERE NOT EXISTS (SELECT 1 FROM apps a WHERE a.name = e.app)`},

@@ -44,6 +44,7 @@ func (s *Store) Purge(ctx context.Context, before, keysBefore time.Time, limit i
 func (c *conn) deleteJob(key int64) error {
 	for _, sql := range []string{
 		`DELETE FROM attempts WHERE callback IN (SELECT key FROM callbacks WHERE job = ?)`,
+		`DELETE FROM callback_bodies WHERE key IN (SELECT key FROM callbacks WHERE job = ?)`,
 		`DELETE FROM callbacks WHERE job = ?`,
 		`DELETE FROM runs WHERE job = ?`,
 		`DELETE FROM results WHERE key = ?`,

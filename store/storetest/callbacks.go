@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/ringback/ringback/job"
@@ -8,6 +9,7 @@ import (
 
 var callbackTests = []test{
 	{"OwedCallbackIsReadBackWhole", owedCallbackIsReadBackWhole},
+	{"WhatACallbackSaysOfItsOwnIsKept", whatACallbackSaysIsKept},
 	{"OwedCallbackWithoutATimeIsDueAtOnce", owedCallbackWithoutATime},
 	{"ClaimBringsTheWholeJob", claimBringsTheWholeJob},
 	{"EarliestDueCallbackIsClaimedFirst", earliestDueCallbackIsClaimedFirst},
@@ -31,10 +33,47 @@ const lane = "shop https://my.server"
 func owedCallbackIsReadBackWhole(w *world) {
 	j := w.accept(w.newJob("shop", "scan"), true)
 	byURL, byName := w.owe(j, "https://user@my.server:8443/a?b=c"), w.owe(j, "")
-	byName.Endpoint, byName.Method, byName.Event, byName.DueAt = "main", "PUT", job.EventFailed, w.now().Add(time.Hour)
+	byName.Endpoint, byName.Method, byName.Format, byName.Event, byName.DueAt = "main", "PUT", "thin", job.EventFailed, w.now().Add(time.Hour)
 	w.no(w.FinishRun(w.ctx, w.success(j, 1, byURL, byName)))
 	w.equal("by URL", w.readCallback(byURL), byURL)
 	w.equal("by name", w.readCallback(byName), byName)
+}
+
+func whatACallbackSaysIsKept(w *world) {
+	j := w.accept(w.newJob("shop", "scan"), true)
+	var owed []*job.Callback
+	for _, own := range []job.Callback{
+		{},
+		{Link: "https://api.example.com/v1/jobs/j/result?token=t"},
+		{ContentType: "application/xml", Body: []byte("<a>\x00\xff</a>")},
+		{Data: []byte(`{"done":7}`)},
+		{Link: "l", ContentType: "c", Body: []byte("b"), Data: []byte("d")},
+	} {
+		cb := w.owe(j, "https://my.server/")
+		cb.Link, cb.ContentType, cb.Body, cb.Data = own.Link, own.ContentType, own.Body, own.Data
+		owed = append(owed, cb)
+	}
+	w.no(w.FinishRun(w.ctx, w.success(j, 1, owed...)))
+	said := func(due []job.Delivery) (all []string) {
+		for _, d := range due {
+			all = append(all, fmt.Sprintf("%q %q %q %q", d.Callback.Link, d.Callback.ContentType, d.Callback.Body, d.Callback.Data))
+		}
+		return all
+	}
+	var want []job.Delivery
+	for _, cb := range owed {
+		want = append(want, job.Delivery{Callback: cb})
+	}
+	claimed := w.claimCallbacks(lane)
+	w.equal("claimed", said(claimed), said(want))
+	listed := *owed[4]
+	listed.Link, listed.ContentType, listed.Body, listed.Data, listed.DueAt = "", "", nil, nil, time.Time{}
+	w.equal("read", w.readCallback(owed[4]), &listed)
+	for _, d := range claimed {
+		w.no(w.SettleAttempt(w.ctx, w.attempt(d.Callback, 1, 500, job.Pending, 0)))
+	}
+	w.crash()
+	w.equal("claimed after a crash", said(w.claimCallbacks(lane)), said(want))
 }
 
 func owedCallbackWithoutATime(w *world) {

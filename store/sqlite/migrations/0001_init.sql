@@ -32,6 +32,7 @@ CREATE TABLE endpoints (
   method          TEXT NOT NULL,
   headers         TEXT NOT NULL, -- lines of "Name: value"
   authorization   BLOB,
+  format          TEXT NOT NULL,
   concurrency     INTEGER NOT NULL,
   disabled        INTEGER NOT NULL,
   created_at      INTEGER NOT NULL,
@@ -132,6 +133,7 @@ CREATE TABLE callbacks (
   endpoint    TEXT NOT NULL,
   url         TEXT NOT NULL,
   method      TEXT NOT NULL,
+  format      TEXT NOT NULL,
   created_at  INTEGER NOT NULL,
   give_up_at  INTEGER NOT NULL,
   state       INTEGER NOT NULL,
@@ -151,6 +153,16 @@ CREATE INDEX callbacks_of_job ON callbacks (job);
 CREATE INDEX callbacks_of_app ON callbacks (app);
 -- Of the states that few callbacks are in: all but delivered.
 CREATE INDEX callbacks_of_state ON callbacks (app, state) WHERE state <> 2;
+
+-- What few callbacks have: a link to the result, a body that does not follow from
+-- the job, data of the event's own. The others have no row.
+CREATE TABLE callback_bodies (
+  key          INTEGER PRIMARY KEY,
+  link         TEXT,
+  content_type TEXT,
+  body         BLOB,
+  data         BLOB
+) STRICT;
 
 CREATE TABLE attempts (
   callback     INTEGER NOT NULL,
