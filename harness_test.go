@@ -110,7 +110,7 @@ func (g *gateway) join(t *testing.T) {
 
 func (g *gateway) client(t *testing.T, key string) *client.Client {
 	t.Helper()
-	c, err := client.New(g.url, key, client.Options{})
+	c, err := client.New(g.url, key, client.Options{Attempts: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

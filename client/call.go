@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -21,8 +22,10 @@ type Call struct {
 	Path   string // of the operation's route, escaped, with a query if it needs one: "/scan?strict=1"
 	Header http.Header
 
-	Body        io.Reader // nil: none
-	BodyBytes   int64     // the body's length; 0: unknown, unless Body is a bytes or strings Reader
+	// Body is nil for none. A Reader in memory and a file are read from where they
+	// stand, and not closed; every other one is closed if it is a Closer.
+	Body        io.Reader
+	BodyBytes   int64 // the body's length; 0: unknown, unless Body is a bytes or strings Reader
 	ContentType string
 
 	CallbackURL string   // where the callbacks go; empty: Endpoint
@@ -31,6 +34,7 @@ type Call struct {
 	State       string   // echoed unchanged in every callback
 
 	// IdempotencyKey makes a repetition of the call answer with the first one's job.
+	// Empty: one of the client's own for each Call, where Options.Attempts allows several.
 	IdempotencyKey string
 	// Wait asks for the result itself if it is there within this time, in whole
 	// seconds. The gateway may wait less.
@@ -58,14 +62,14 @@ const headerJobID = "Ringback-Job-Id"
 const headerResultStatus = "Ringback-Result-Status"
 
 // Call calls an operation. Where the job ends without a result within Call.Wait,
-// the error is a *Problem with the JobID. Before the answer a call may or may not have been
-// accepted: to repeat it is safe with the same IdempotencyKey.
+// the error is a *Problem with the JobID. Where the error is ErrNoAnswer the call may or may
+// not have been accepted: to repeat it is safe with an IdempotencyKey of one's own.
 func (c *Client) Call(ctx context.Context, call Call) (*Answer, error) {
 	req, err := c.callRequest(ctx, call)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := c.send(req)
+	resp, err := c.do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -112,6 +116,7 @@ func (c *Client) callRequest(ctx context.Context, call Call) (*http.Request, err
 	if err != nil {
 		return nil, fmt.Errorf("call an operation of %s: %w", c.origin, withoutURL(err))
 	}
+	rewindable(req, call.Body)
 	if call.BodyBytes > 0 {
 		req.ContentLength = call.BodyBytes
 	}
@@ -125,8 +130,11 @@ func (c *Client) callRequest(ctx context.Context, call Call) (*http.Request, err
 	if call.ContentType != "" {
 		req.Header.Set("Content-Type", call.ContentType)
 	}
-	if call.IdempotencyKey != "" {
+	switch {
+	case call.IdempotencyKey != "":
 		req.Header.Set("Idempotency-Key", call.IdempotencyKey)
+	case c.opt.Attempts > 1 && req.Header.Get("Idempotency-Key") == "":
+		req.Header.Set("Idempotency-Key", rand.Text())
 	}
 	// A gateway in front of a whole API passes on what does not ask for this.
 	prefer := "respond-async"

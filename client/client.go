@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,6 +26,12 @@ type Options struct {
 	Prefix string
 	// UserAgent names the program; empty: "ringback-client".
 	UserAgent string
+	// Attempts is how often an exchange is tried at most, with growing waits or those
+	// that Retry-After asks for; 0: 5, 1: no repetition. Repeated is what was answered
+	// with 503 or 429, and where no answer came, what only reads and what has an
+	// Idempotency-Key, which a Call is given if it has none. A body that is neither in
+	// memory nor a file cannot be sent twice.
+	Attempts int
 }
 
 // Client calls a gateway as one app. It is safe for concurrent use.
@@ -59,9 +66,11 @@ func New(rawURL, key string, opt Options) (*Client, error) {
 	if strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return nil, errors.New("the key must be printable ASCII without spaces")
 	}
-	if opt.UserAgent == "" {
-		opt.UserAgent = "ringback-client"
+	if opt.Attempts < 0 {
+		return nil, errors.New("the number of attempts must not be negative")
 	}
+	opt.UserAgent = cmp.Or(opt.UserAgent, "ringback-client")
+	opt.Attempts = cmp.Or(opt.Attempts, defaultAttempts)
 	return &Client{
 		base:   strings.TrimRight(u.String(), "/"),
 		origin: u.Scheme + "://" + u.Host,
@@ -137,7 +146,7 @@ func (c *Client) exchange(ctx context.Context, method, path string, body any) (*
 	if err != nil {
 		return nil, err
 	}
-	resp, err := c.send(req)
+	resp, err := c.do(req)
 	if err != nil {
 		return nil, err
 	}

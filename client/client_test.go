@@ -30,7 +30,7 @@ func setup(t *testing.T, h http.HandlerFunc) *client.Client {
 
 func newClient(t *testing.T, url string, transport http.RoundTripper) *client.Client {
 	t.Helper()
-	c, err := client.New(url, "the-key", client.Options{Transport: transport})
+	c, err := client.New(url, "the-key", client.Options{Transport: transport, Attempts: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

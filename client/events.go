@@ -82,7 +82,11 @@ func (s *stream) read(ctx context.Context, yield func(Event) bool) (more bool, e
 	if s.lastID != "" {
 		req.Header.Set("Last-Event-ID", s.lastID)
 	}
-	resp, err := s.c.send(req)
+	exchange := s.c.do
+	if s.lastID != "" {
+		exchange = s.c.send // a broken stream has a rhythm of its own
+	}
+	resp, err := exchange(req)
 	if err != nil {
 		// The gateway may be restarting; but one that was never there is an error.
 		if s.lastID != "" && ctx.Err() == nil {

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"net/http"
 	"net/url"
@@ -34,18 +35,30 @@ const (
 	minPollInterval = time.Second
 )
 
-// WaitJob waits until a job's status is final, and reads it. ctx bounds the wait.
+// WaitJob waits until a job's status is final, and reads it. ctx bounds the wait. A
+// gateway that is away for a time is waited for, once it has answered.
 func (c *Client) WaitJob(ctx context.Context, id string) (*Job, error) {
-	for {
+	for found := false; ; {
 		next := time.Now().Add(minPollInterval)
 		job, err := c.job(ctx, id, longPoll)
-		if err != nil || job.Terminal() {
-			return job, err
+		switch {
+		case err == nil && job.Terminal():
+			return job, nil
+		case err == nil:
+			found = true
+		case !found || ctx.Err() != nil || !away(err):
+			return nil, err
 		}
 		if err := pause(ctx, time.Until(next)); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// away tells whether err is of a gateway that may come back.
+func away(err error) bool {
+	p, ok := errors.AsType[*Problem](err)
+	return errors.Is(err, ErrNoAnswer) || ok && p.Status == http.StatusServiceUnavailable
 }
 
 func pause(ctx context.Context, d time.Duration) error {
@@ -67,7 +80,7 @@ func (c *Client) Result(ctx context.Context, id string) (*Result, error) {
 		return nil, err
 	}
 	req.Header.Set("Accept", "*/*")
-	resp, err := c.send(req)
+	resp, err := c.do(req)
 	if err != nil {
 		return nil, err
 	}

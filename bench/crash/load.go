@@ -34,7 +34,7 @@ type load struct {
 const clients = 32
 
 func newLoad(seed uint64, maxCalls int, gatewayURL, callbackURL string) (*load, error) {
-	api, err := client.New(gatewayURL, "", client.Options{Transport: &http.Transport{MaxIdleConnsPerHost: clients}})
+	api, err := client.New(gatewayURL, "", client.Options{Transport: &http.Transport{MaxIdleConnsPerHost: clients}, Attempts: 1})
 	if err != nil {
 		return nil, err
 	}

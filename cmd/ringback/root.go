@@ -146,7 +146,7 @@ func needsCommand(group string) func(*cobra.Command, []string) error {
 // gateway is the client of the gateway that the flags name.
 func (c *cli) gateway() (*client.Client, error) {
 	gw, err := client.New(c.url, cmp.Or(c.key, os.Getenv("RINGBACK_KEY")),
-		client.Options{Prefix: c.prefix, UserAgent: "ringback/" + buildVersion()})
+		client.Options{Prefix: c.prefix, UserAgent: "ringback/" + buildVersion(), Attempts: 1})
 	if err != nil {
 		return nil, usagef("%w", err)
 	}

@@ -53,7 +53,7 @@ func New(ctx context.Context, opt Options) (*Shop, error) {
 	s.counter.init()
 	var err error
 	if s.gateway, err = client.New(opt.GatewayURL, opt.Key, client.Options{
-		Transport: &recorder{next: s.transport, shop: s}, UserAgent: "print-shop",
+		Transport: &recorder{next: s.transport, shop: s}, UserAgent: "print-shop", Attempts: 1,
 	}); err != nil {
 		return nil, fmt.Errorf("new shop: %w", err)
 	}
