@@ -182,6 +182,10 @@ type Endpoint struct {
 	Secrets     Secrets
 	// Authorization is the sealed value of an Authorization among the headers.
 	Authorization []byte
+	// Auth is the sealed JSON of an Auth; nil: none.
+	Auth []byte
+	// Verification is written by SetVerification alone.
+	Verification Verification
 }
 
 // Secrets are the sealed signing secrets of an endpoint or of an app. Previous
@@ -197,6 +201,7 @@ type App struct {
 	Name      string
 	CreatedAt time.Time
 	Secrets   Secrets // for URLs sent with a call
+	Policy    Policy  // of URLs sent with a call, and of its endpoints
 }
 
 // Key is an API key of an app; the key itself is never stored.

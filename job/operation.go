@@ -35,7 +35,17 @@ type Retry struct {
 type Contract struct {
 	// URL are the sources of a URL in the call, OpenAPI runtime expressions
 	// tried in order, and at most one text without an expression: the default.
-	URL         []string
+	URL []string
+	// Also are further destinations, each a list such as URL.
+	Also [][]string
+	// Success, Failure and Progress are destinations for one outcome only, each a list
+	// such as URL: succeeded; failed, canceled and expired; running and progress.
+	Success, Failure, Progress []string
+	// Headers and Query are set on every callback, and added to every URL that is no
+	// endpoint's: texts, which may hold runtime expressions, by name.
+	Headers, Query map[string]string
+	// Policy says which URLs may come with a call.
+	Policy      Policy
 	Required    bool
 	Method      string
 	Format      string // "envelope"

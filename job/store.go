@@ -254,6 +254,7 @@ type Apps interface {
 	// AppOfKey finds the app of a key by the key's hash.
 	AppOfKey(ctx context.Context, hash [32]byte) (App, error)
 	SetAppSecrets(ctx context.Context, app string, s Secrets) error
+	SetAppPolicy(ctx context.Context, app string, p Policy) error
 	// Setting and SetSetting keep small values of the gateway's own, such as the
 	// admin key's hash. A missing one is ErrNotFound.
 	Setting(ctx context.Context, name string) ([]byte, error)
@@ -270,6 +271,14 @@ type Endpoints interface {
 	DeleteEndpoint(ctx context.Context, app, name string) error
 	Endpoint(ctx context.Context, app, name string) (Endpoint, error)
 	ListEndpoints(ctx context.Context, app string) ([]Endpoint, error)
+	// SetVerification stores how far the proof of an endpoint is, unless its URL is
+	// no more the one that was asked: then it is ErrNotFound. Once it is verified,
+	// its callbacks that wait for that are due at once.
+	SetVerification(ctx context.Context, app, name string, v Verification, now time.Time) error
+	// DueVerifications returns up to limit enabled endpoints, of any app, whose
+	// proof is due, earliest first. That of a new endpoint, or of a new URL, is due
+	// at once. next is when the next one after them is due, zero for none.
+	DueVerifications(ctx context.Context, now time.Time, limit int) (due []Endpoint, next time.Time, err error)
 }
 
 // Janitor removes what nobody needs any more.

@@ -22,12 +22,13 @@ type verdict struct {
 type verdictKind uint8
 
 const (
-	settled verdictKind = iota + 1 // a complete 2xx header: the receiver has it
-	retry                          // may succeed later
-	giveUp                         // would fail again for certain
-	paused                         // no attempt was made: the endpoint is disabled
-	putOff                         // no attempt was made: something of ours is wrong
-	cutOff                         // the gateway stopped during the attempt
+	settled  verdictKind = iota + 1 // a complete 2xx header: the receiver has it
+	retry                           // may succeed later
+	giveUp                          // would fail again for certain
+	paused                          // no attempt was made: the endpoint is disabled
+	unproven                        // no attempt was made: the endpoint is not verified
+	putOff                          // no attempt was made: something of ours is wrong
+	cutOff                          // the gateway stopped during the attempt
 )
 
 // Error classes of an attempt beside those of outbound: an answer that is no
@@ -36,6 +37,7 @@ const (
 const (
 	ClassStatus     = "status"
 	ClassNoEndpoint = "no_endpoint"
+	ClassToken      = "token"    // the endpoint's OAuth2 server gave no token; nothing was sent to the receiver
 	ClassInternal   = "internal" // the gateway itself could not make the attempt, until its time was over
 )
 
@@ -43,6 +45,11 @@ const (
 func judge(a *job.Attempt, answer *outbound.Answer, err error) verdict {
 	if err != nil {
 		var failed *outbound.Error
+		var token *tokenError
+		if errors.As(err, &token) {
+			a.Error = ClassToken
+			return verdict{kind: retry, after: token.after}
+		}
 		if !errors.As(err, &failed) {
 			a.Error = string(outbound.ClassProtocol)
 			return verdict{kind: retry}

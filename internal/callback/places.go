@@ -19,6 +19,7 @@ type place struct {
 	endpoint job.Endpoint // zero for a URL that was sent with a call
 	target   *outbound.Target
 	headers  http.Header
+	auth     credentials
 	current  []sign.Secret
 	rotating []sign.Secret // current and previous
 	until    time.Time     // the previous one's end
@@ -36,6 +37,7 @@ func (p *place) signing(now time.Time) []sign.Secret {
 // reads none. A change of an app or of its endpoints drops what is kept of it.
 type places struct {
 	opt     Options
+	tokens  *tokenSources
 	mu      *sync.Mutex
 	apps    map[string]map[string]*place // by app and endpoint; "" for its URLs
 	version map[string]int               // of an app: counts its changes
@@ -45,7 +47,7 @@ type places struct {
 const maxPlacesApps = 4096
 
 func newPlaces(opt Options) places {
-	return places{opt: opt, mu: &sync.Mutex{}, apps: map[string]map[string]*place{}, version: map[string]int{}}
+	return places{opt: opt, tokens: newTokenSources(opt), mu: &sync.Mutex{}, apps: map[string]map[string]*place{}, version: map[string]int{}}
 }
 
 func (p places) forget(app string) {
@@ -134,6 +136,9 @@ func (p places) readEndpoint(ctx context.Context, app, name string) (*place, err
 			return nil, fmt.Errorf("authorization of endpoint %s: %w", name, err)
 		}
 		pl.headers.Set("Authorization", string(plain))
+	}
+	if pl.auth, err = p.credentialsOf(&e); err != nil {
+		return nil, err
 	}
 	// Refused URLs are kept, too: the attempt says why.
 	pl.target, _ = p.opt.Client.Check(e.URL)

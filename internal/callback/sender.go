@@ -42,9 +42,14 @@ type Options struct {
 	MaxBytes    int64 // of their jobs; 64 MiB
 	Workers     int   // callbacks in flight at once; 1024
 	UserAgent   string
-	Log         *slog.Logger
-	Now         func() time.Time
-	Registerer  prometheus.Registerer
+	// Proof is asked of endpoints before anything is sent there, and lasts for
+	// ProofLasts. Origin is the name that a handshake introduces us with.
+	Proof      job.Proof
+	ProofLasts time.Duration
+	Origin     string
+	Log        *slog.Logger
+	Now        func() time.Time
+	Registerer prometheus.Registerer
 }
 
 // Sender delivers the callbacks of a store. Make it with New.
@@ -55,6 +60,9 @@ type Sender struct {
 	places    places
 	breakers  breakers
 	metrics   metrics
+
+	verifyWake chan struct{} // an endpoint may have to be verified
+	endVerify  func()        // nil: none is
 }
 
 // New makes a sender that does not send yet.
@@ -63,7 +71,8 @@ func New(opt Options) *Sender {
 	setDefault(&opt.MaxItems, 8192)
 	setDefault(&opt.MaxBytes, 64<<20)
 	setDefault(&opt.Workers, 1024)
-	s := &Sender{opt: opt, contracts: map[string]job.Contract{}, breakers: newBreakers(), metrics: newMetrics(opt.Registerer)}
+	s := &Sender{opt: opt, contracts: map[string]job.Contract{}, breakers: newBreakers(), metrics: newMetrics(opt.Registerer),
+		verifyWake: make(chan struct{}, 1)}
 	for _, op := range opt.Operations {
 		s.contracts[op.Name] = op.WithDefaults().Callback
 	}
@@ -107,12 +116,18 @@ func (s *Sender) Open(ctx context.Context) error {
 		s.window.Due(d.Group, d.At)
 	}
 	s.window.Open()
+	if s.opt.Proof != job.ProofNone {
+		s.endVerify = s.openVerifier()
+	}
 	return nil
 }
 
 // Close lets attempts end until ctx is done, then cuts them off. Its error says
 // that some did not heed that.
 func (s *Sender) Close(ctx context.Context) error {
+	if s.endVerify != nil {
+		s.endVerify()
+	}
 	if err := s.window.Close(ctx); err != nil {
 		return fmt.Errorf("close callbacks: %w", err)
 	}
@@ -130,8 +145,11 @@ func (s *Sender) Committed(ch job.Change) {
 		s.window.Due(ch.Callback.Lane(), ch.Callback.DueAt)
 	case job.CallbackTried:
 		s.window.Due(ch.Callback.Lane(), ch.Callback.DueAt)
-	case job.AppChanged, job.EndpointChanged:
+	case job.AppChanged:
 		s.places.forget(ch.App)
+	case job.EndpointChanged:
+		s.places.forget(ch.App)
+		s.endpointChanged(ch.App, ch.Name)
 	}
 }
 
@@ -212,6 +230,11 @@ func (s *Sender) deliver(ctx context.Context, d job.Delivery, free func()) {
 		return
 	}
 	v, err := s.try(ctx, d, a)
+	if v.kind == unproven {
+		free()
+		s.awaitProof(ctx, d)
+		return
+	}
 	s.noteLane(lane, a, v)
 	free()
 	if err != nil {
@@ -252,6 +275,8 @@ func (s *Sender) try(ctx context.Context, d job.Delivery, a *job.Attempt) (verdi
 		return verdict{}, err
 	case place.endpoint.Disabled:
 		return verdict{kind: paused}, nil
+	case !s.proven(place, a.StartedAt):
+		return verdict{kind: unproven}, nil
 	}
 	if err := s.opt.Store.StartAttempt(ctx, d.Callback.ID, a.N, a.StartedAt, d.Callback.Rescued); err != nil {
 		return verdict{}, err
@@ -261,7 +286,7 @@ func (s *Sender) try(ctx context.Context, d job.Delivery, a *job.Attempt) (verdi
 	if err != nil {
 		return verdict{}, err
 	}
-	answer, err := s.opt.Client.Do(ctx, &outbound.Request{Target: place.target, Method: d.Callback.Method, Header: header, Body: body,
+	answer, err := place.send(ctx, s.opt.Client, &outbound.Request{Method: d.Callback.Method, Header: header, Body: body,
 		Timeout: s.contract(d.Callback.Operation).Timeout})
 	v := judge(a, answer, err)
 	if err != nil && ctx.Err() != nil {

@@ -219,6 +219,21 @@ func (w *Window[T]) Pause(name string, until time.Time) {
 	}
 }
 
+// Resume ends a Pause, and looks at once for what is due on disk.
+func (w *Window[T]) Resume(name string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	g := w.groups[name]
+	if g == nil {
+		return
+	}
+	g.paused = time.Time{}
+	if !g.next.IsZero() {
+		w.setNext(g, w.opt.Now())
+		w.signal()
+	}
+}
+
 // Counts tells how much is in memory, and how much of it runs.
 func (w *Window[T]) Counts() (items, running int, bytes int64) {
 	w.mu.Lock()

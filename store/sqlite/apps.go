@@ -12,8 +12,8 @@ import (
 // CreateApp implements job.Apps.
 func (s *Store) CreateApp(ctx context.Context, a job.App, k job.Key) error {
 	err := s.write(ctx, func(c *conn) error {
-		err := c.bind(`INSERT INTO apps (name, created_at, secret, secret_previous, previous_until) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`).
-			text(a.Name).time(a.CreatedAt).blob(a.Secrets.Current).blob(a.Secrets.Previous).time(a.Secrets.PreviousUntil).exec()
+		err := c.bind(`INSERT INTO apps (name, created_at, secret, secret_previous, previous_until, policy) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`).
+			text(a.Name).time(a.CreatedAt).blob(a.Secrets.Current).blob(a.Secrets.Previous).time(a.Secrets.PreviousUntil).policy(a.Policy).exec()
 		if err != nil {
 			return err
 		}
@@ -38,10 +38,10 @@ func wrap(err error, format string, args ...any) error {
 	return fmt.Errorf(format+": %w", append(args, err)...)
 }
 
-const appColumns = `a.name, a.created_at, a.secret, a.secret_previous, a.previous_until`
+const appColumns = `a.name, a.created_at, a.secret, a.secret_previous, a.previous_until, a.policy`
 
 func scanApp(row *scanner) job.App {
-	return job.App{Name: row.text(), CreatedAt: row.time(), Secrets: scanSecrets(row)}
+	return job.App{Name: row.text(), CreatedAt: row.time(), Secrets: scanSecrets(row), Policy: row.policy()}
 }
 
 func scanSecrets(row *scanner) job.Secrets {
@@ -112,6 +112,14 @@ func (s *Store) SetAppSecrets(ctx context.Context, app string, sec job.Secrets) 
 	return wrap(err, "set secret of app %s", app)
 }
 
+// SetAppPolicy implements job.Apps.
+func (s *Store) SetAppPolicy(ctx context.Context, app string, p job.Policy) error {
+	err := s.write(ctx, func(c *conn) error {
+		return c.change(c.bind(`UPDATE apps SET policy = ? WHERE name = ?`).policy(p).text(app))
+	}, announceApp(app))
+	return wrap(err, "set policy of app %s", app)
+}
+
 // Setting implements job.Apps.
 func (s *Store) Setting(ctx context.Context, name string) ([]byte, error) {
 	v, err := one(ctx, s, (*scanner).blob, func(c *conn) *binder {
@@ -130,7 +138,10 @@ func (s *Store) SetSetting(ctx context.Context, name string, value []byte) error
 }
 
 const endpointColumns = `app, name, url, is_default, operations, events, method, headers, authorization, format, concurrency, disabled,
-	created_at, updated_at, secret, secret_previous, previous_until`
+	created_at, updated_at, secret, secret_previous, previous_until, auth`
+
+// endpointRow is what is read of an endpoint; the last of it UpdateEndpoint leaves alone.
+const endpointRow = endpointColumns + `, verification, verify_at`
 
 func scanEndpoint(row *scanner) job.Endpoint {
 	e := job.Endpoint{App: row.text(), Name: row.text(), URL: row.text(), Default: row.bool(), Operations: row.words()}
@@ -144,6 +155,7 @@ func scanEndpoint(row *scanner) job.Endpoint {
 	}
 	e.Authorization, e.Format, e.Concurrency, e.Disabled = row.blob(), row.text(), int(row.int()), row.bool()
 	e.CreatedAt, e.UpdatedAt, e.Secrets = row.time(), row.time(), scanSecrets(row)
+	e.Auth, e.Verification = row.blob(), row.verification()
 	return e
 }
 
@@ -154,14 +166,14 @@ func (b *binder) endpoint(e job.Endpoint) *binder {
 	}
 	return b.text(e.App).text(e.Name).text(e.URL).bool(e.Default).text(strings.Join(e.Operations, " ")).text(strings.Join(eventWords(e.Events), " ")).
 		text(e.Method).text(headers.String()).blob(e.Authorization).text(e.Format).int(int64(e.Concurrency)).bool(e.Disabled).
-		time(e.CreatedAt).time(e.UpdatedAt).blob(e.Secrets.Current).blob(e.Secrets.Previous).time(e.Secrets.PreviousUntil)
+		time(e.CreatedAt).time(e.UpdatedAt).blob(e.Secrets.Current).blob(e.Secrets.Previous).time(e.Secrets.PreviousUntil).blob(e.Auth)
 }
 
 // CreateEndpoint implements job.Endpoints.
 func (s *Store) CreateEndpoint(ctx context.Context, e job.Endpoint) error {
 	var changed []string
 	err := s.write(ctx, func(c *conn) error {
-		err := c.bind(`INSERT INTO endpoints (` + endpointColumns + `) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING`).endpoint(e).exec()
+		err := c.bind(`INSERT INTO endpoints (` + endpointColumns + `) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING`).endpoint(e).exec()
 		if err != nil {
 			return err
 		}
@@ -187,7 +199,7 @@ func (c *conn) onlyDefault(e job.Endpoint) (changed []string, err error) {
 		return nil, nil
 	}
 	var others []job.Endpoint
-	err = c.bind(`SELECT ` + endpointColumns + ` FROM endpoints WHERE app = ? AND name <> ? AND is_default`).text(e.App).text(e.Name).
+	err = c.bind(`SELECT ` + endpointRow + ` FROM endpoints WHERE app = ? AND name <> ? AND is_default`).text(e.App).text(e.Name).
 		each(func(row *scanner) { others = append(others, scanEndpoint(row)) })
 	if err != nil {
 		return nil, err
@@ -221,7 +233,8 @@ func without(all, some []string) (rest []string) {
 func (s *Store) UpdateEndpoint(ctx context.Context, e job.Endpoint) error {
 	var changed []string
 	err := s.write(ctx, func(c *conn) (err error) {
-		b := c.bind(`UPDATE endpoints SET (` + endpointColumns + `) = (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17)
+		b := c.bind(`UPDATE endpoints SET (` + endpointColumns + `) = (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18),
+			verify_at = iif(url = ?3, verify_at, 0)
 			WHERE app = ?1 AND name = ?2`).endpoint(e)
 		if err := c.change(b); err != nil {
 			return err
@@ -243,7 +256,7 @@ func (s *Store) DeleteEndpoint(ctx context.Context, app, name string) error {
 // Endpoint implements job.Endpoints.
 func (s *Store) Endpoint(ctx context.Context, app, name string) (job.Endpoint, error) {
 	e, err := one(ctx, s, scanEndpoint, func(c *conn) *binder {
-		return c.bind(`SELECT ` + endpointColumns + ` FROM endpoints WHERE app = ? AND name = ?`).text(app).text(name)
+		return c.bind(`SELECT ` + endpointRow + ` FROM endpoints WHERE app = ? AND name = ?`).text(app).text(name)
 	})
 	return e, wrap(err, "read endpoint")
 }
@@ -251,7 +264,7 @@ func (s *Store) Endpoint(ctx context.Context, app, name string) (job.Endpoint, e
 // ListEndpoints implements job.Endpoints.
 func (s *Store) ListEndpoints(ctx context.Context, app string) ([]job.Endpoint, error) {
 	all, err := list(ctx, s, scanEndpoint, func(c *conn) *binder {
-		return c.bind(`SELECT ` + endpointColumns + ` FROM endpoints WHERE app = ? ORDER BY name`).text(app)
+		return c.bind(`SELECT ` + endpointRow + ` FROM endpoints WHERE app = ? ORDER BY name`).text(app)
 	})
 	return all, wrap(err, "list endpoints")
 }

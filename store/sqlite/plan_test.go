@@ -25,6 +25,9 @@ func useAll(t *testing.T, s *Store) {
 	e := job.Endpoint{App: "shop", Name: "main", Default: true, Secrets: job.Secrets{Current: []byte{1}}}
 	check(s.CreateApp(ctx, job.App{Name: "shop", Secrets: job.Secrets{Current: []byte{1}}}, job.Key{App: "shop"}),
 		s.SetAppSecrets(ctx, "shop", job.Secrets{Current: []byte{2}}), s.SetSetting(ctx, "a", []byte{1}), s.CreateEndpoint(ctx, e), s.UpdateEndpoint(ctx, e))
+	check(s.SetVerification(ctx, "shop", "main", job.Verification{State: job.Verified, DueAt: now}, now))
+	_, _, err := s.DueVerifications(ctx, now, 1)
+	check(err)
 	_, err1 := s.App(ctx, "shop")
 	_, err2 := s.AppOfKey(ctx, [32]byte{})
 	_, err3 := s.Setting(ctx, "a")

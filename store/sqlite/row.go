@@ -175,6 +175,28 @@ func (s *scanner) failure() *job.Error {
 	return e
 }
 
+// policy binds a policy as JSON text, one that permits any URL as NULL.
+func (b *binder) policy(p job.Policy) *binder {
+	text, err := json.Marshal(p)
+	if b.err == nil {
+		b.err = err
+	}
+	if string(text) == "{}" {
+		return b.null()
+	}
+	return b.text(string(text))
+}
+
+// policy permits nothing but endpoints where it cannot be read: only we write it,
+// so the row is damaged.
+func (s *scanner) policy() (p job.Policy) {
+	s.n++
+	if text := s.st.ColumnRawText(s.n - 1); text != nil && json.Unmarshal(text, &p) != nil {
+		p.Registered = true
+	}
+	return p
+}
+
 // words is nil for none.
 func (s *scanner) words() []string {
 	if text := s.text(); text != "" {

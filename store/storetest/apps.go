@@ -14,6 +14,7 @@ var appTests = []test{
 	{"ManyAtOnceWithOneNameMakeOneApp", manyAtOnceWithOneName},
 	{"AppsAreListedByName", appsAreListedByName},
 	{"SecretsAreReplaced", secretsAreReplaced},
+	{"PolicyIsReplaced", policyIsReplaced},
 	{"SettingIsKeptAndReplaced", settingIsKept},
 }
 
@@ -44,6 +45,30 @@ func appIsFound(w *world) {
 	w.is(err, job.ErrNotFound)
 	_, err = w.AppOfKey(w.ctx, keyHash("nobody"))
 	w.is(err, job.ErrNotFound)
+}
+
+func policyIsReplaced(w *world) {
+	want := w.app("shop")
+	w.announced()
+	for _, p := range []job.Policy{
+		{Registered: true},
+		{Prefixes: []string{"https://my.server/hooks/", "https://b.example"}, HTTPS: true, Ports: []uint16{443, 8443}},
+		{},
+	} {
+		w.no(w.SetAppPolicy(w.ctx, "shop", p))
+		want.Policy = p
+		got, err := w.App(w.ctx, "shop")
+		w.no(err)
+		w.equal("app", got, want)
+		c := w.announced()
+		w.equal("changes", []any{len(c), c[0].Kind, c[0].App}, []any{1, job.AppChanged, "shop"})
+	}
+	w.is(w.SetAppPolicy(w.ctx, "nobody", job.Policy{}), job.ErrNotFound)
+	born := job.App{Name: "born", CreatedAt: w.now(), Secrets: job.Secrets{Current: []byte{1}}, Policy: job.Policy{HTTPS: true}}
+	w.no(w.CreateApp(w.ctx, born, job.Key{Hash: keyHash("born"), App: "born", CreatedAt: w.now()}))
+	got, err := w.AppOfKey(w.ctx, keyHash("born"))
+	w.no(err)
+	w.equal("app", got, born)
 }
 
 func nameIsTakenOnce(w *world) {

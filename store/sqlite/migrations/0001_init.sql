@@ -12,7 +12,8 @@ CREATE TABLE apps (
   created_at      INTEGER NOT NULL,
   secret          BLOB NOT NULL,
   secret_previous BLOB,
-  previous_until  INTEGER NOT NULL
+  previous_until  INTEGER NOT NULL,
+  policy          TEXT           -- JSON; NULL: any URL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE keys (
@@ -40,8 +41,13 @@ CREATE TABLE endpoints (
   secret          BLOB NOT NULL,
   secret_previous BLOB,
   previous_until  INTEGER NOT NULL,
+  auth            BLOB,          -- sealed
+  verification    TEXT,          -- JSON; NULL: nothing was asked yet
+  verify_at       INTEGER DEFAULT 0, -- when the next request is due; NULL: none is
   PRIMARY KEY (app, name)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX endpoints_verify ON endpoints (verify_at) WHERE verify_at IS NOT NULL AND NOT disabled;
 
 CREATE TABLE idempotency (
   app         TEXT NOT NULL,
