@@ -22,3 +22,18 @@ func TestSignAllocatesOnlyTheHeaderValues(t *testing.T) {
 		t.Errorf("%v allocations for one signed header, want 3", got)
 	}
 }
+
+func TestSchemesSignAllocatesNoMore(t *testing.T) {
+	keys := []sign.Keys{sign.NewKeys()}
+	for _, s := range []sign.Schemes{nil, schemes(t, "v1")} {
+		m, header := messageM(), http.Header{}
+		got := testing.AllocsPerRun(1000, func() {
+			if err := s.Sign(sign.Request{Message: m, Method: "POST", URL: "https://my.server/bar", Header: header}, keys...); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if got > 3 {
+			t.Errorf("%q: %v allocations for one signed header, want 3", s, got)
+		}
+	}
+}

@@ -1,11 +1,12 @@
-// Package sign signs callbacks and verifies them, after Standard Webhooks 1.0:
-// the headers webhook-id, webhook-timestamp and webhook-signature over the bytes
-// "id.timestamp.body".
+// Package sign signs callbacks and verifies them. Standard Webhooks 1.0 is the
+// default: the headers webhook-id, webhook-timestamp and webhook-signature over the
+// bytes "id.timestamp.body" (Sign, Verify).
 //
-// A signature scheme is a file of its own: v1.go (HMAC-SHA256), v1a.go (Ed25519).
-// A new one brings a type that is a verifier, and a signer where it holds the
-// private part, a line in the table that ParseSecret reads, and its published
-// vectors as a test.
+// A signature scheme is a file of its own: v1.go (HMAC-SHA256) and v1a.go (Ed25519)
+// of Standard Webhooks, rfc9421.go (HTTP Message Signatures, over method and URL,
+// too), legacy.go (what others send). Schemes is a choice of them, and Schemes.Sign
+// what a sender calls. A new one brings a case in both, and its published vectors
+// as a test.
 package sign
 
 import (
@@ -35,12 +36,12 @@ const maxSignatures = 16
 // What Sign and Verify return, wrapped with the particulars; none of them quotes a
 // header, a body or a secret.
 var (
-	// ErrHeader: one of the three headers is missing, repeated or malformed.
-	ErrHeader = errors.New("webhook headers are not usable")
+	// ErrHeader: one of the scheme's headers is missing, repeated or malformed.
+	ErrHeader = errors.New("the headers of the signature are not usable")
 	// ErrTimestamp: the message is older or newer than Tolerance allows.
-	ErrTimestamp = errors.New("webhook-timestamp is not within 5 minutes of now")
+	ErrTimestamp = errors.New("the timestamp is not within 5 minutes of now")
 	// ErrMismatch: the headers are in order, but no signature fits.
-	ErrMismatch = errors.New("no signature in webhook-signature matches")
+	ErrMismatch = errors.New("no signature matches")
 	// ErrSecret: the caller's secret cannot be used for this.
 	ErrSecret = errors.New("secret is not usable")
 )
@@ -89,45 +90,65 @@ type signer interface {
 // Sign sets the three headers for m. Several secrets give several signatures, in
 // their order, which is how an old secret stays valid while a new one is rolled out.
 func Sign(header http.Header, m Message, secrets ...Secret) error {
-	if err := checkID(m.ID); err != nil {
+	c, err := contentOf(m)
+	if err != nil {
 		return fmt.Errorf("sign: %w", err)
 	}
-	seconds := m.Timestamp.Unix()
-	if seconds < 0 {
-		return fmt.Errorf("sign: %w: timestamp is before 1970", ErrHeader)
-	}
-	c := content{id: m.ID, timestamp: strconv.FormatInt(seconds, 10), body: m.Body}
 	signature, err := signAll(c, secrets)
 	if err != nil {
 		return fmt.Errorf("sign: %w", err)
 	}
+	c.set(header, signature)
+	return nil
+}
+
+func contentOf(m Message) (content, error) {
+	if err := checkID(m.ID); err != nil {
+		return content{}, err
+	}
+	seconds := m.Timestamp.Unix()
+	if seconds < 0 {
+		return content{}, fmt.Errorf("%w: timestamp is before 1970", ErrHeader)
+	}
+	return content{id: m.ID, timestamp: strconv.FormatInt(seconds, 10), body: m.Body}, nil
+}
+
+// set sets the three headers, but for an empty signature.
+func (c content) set(header http.Header, signature string) {
 	// One array for the three values: this runs once for each attempt of a callback.
 	values := []string{c.id, c.timestamp, signature}
 	header[HeaderID] = values[0:1:1]
 	header[HeaderTimestamp] = values[1:2:2]
-	header[HeaderSignature] = values[2:3:3]
-	return nil
+	if signature != "" {
+		header[HeaderSignature] = values[2:3:3]
+	}
 }
 
 func signAll(c content, secrets []Secret) (string, error) {
 	if len(secrets) == 0 {
 		return "", fmt.Errorf("%w: none given", ErrSecret)
 	}
-	var all string
-	for i, s := range secrets {
-		k := s.key()
-		if k == nil {
-			return "", fmt.Errorf("%w: empty", ErrSecret)
+	all := ""
+	for _, s := range secrets {
+		member, err := sign(c, s)
+		if err != nil {
+			return "", err
 		}
-		if k.signer == nil {
-			return "", fmt.Errorf("%w: a public key (%s) cannot sign", ErrSecret, prefixPublic)
-		}
-		if i > 0 {
-			all += " "
-		}
-		all += k.signer.sign(c)
+		all = join(all, member)
 	}
 	return all, nil
+}
+
+// sign makes one member of webhook-signature.
+func sign(c content, s Secret) (string, error) {
+	k := s.key()
+	if k == nil {
+		return "", fmt.Errorf("%w: empty", ErrSecret)
+	}
+	if k.signer == nil {
+		return "", fmt.Errorf("%w: a public key (%s) cannot sign", ErrSecret, prefixPublic)
+	}
+	return k.signer.sign(c), nil
 }
 
 // Verify checks the three headers and the body of a received message against the
@@ -228,11 +249,17 @@ func parseTimestamp(text string, now time.Time) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, fmt.Errorf("%w: webhook-timestamp is not a number of seconds", ErrHeader)
 	}
-	age := now.Unix() - int64(seconds)
+	sent := time.Unix(int64(seconds), 0)
+	return sent, checkAge(sent, now)
+}
+
+// checkAge is an ErrTimestamp for what is not within Tolerance of now.
+func checkAge(sent, now time.Time) error {
+	age := now.Unix() - sent.Unix()
 	if limit := int64(Tolerance / time.Second); age > limit || age < -limit {
-		return time.Time{}, fmt.Errorf("%w: %s", ErrTimestamp, clockHint(age))
+		return fmt.Errorf("%w: %s", ErrTimestamp, clockHint(age))
 	}
-	return time.Unix(int64(seconds), 0), nil
+	return nil
 }
 
 // clockHint says how far a timestamp of this age in seconds is off, and what to do.

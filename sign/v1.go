@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"hash"
+	"io"
 	"sync"
 )
 
@@ -62,4 +64,32 @@ func (k *hmacKey) compute(c content) *hmacState {
 	state.buf = append(state.buf[:0], "v1,"...)
 	state.buf = base64.StdEncoding.AppendEncode(state.buf, state.sum)
 	return state
+}
+
+// signStreamed signs a body that is not in memory, with all keys in one pass.
+func signStreamed(c content, open func() (io.ReadCloser, error), keys []Keys) (string, error) {
+	states, writers := make([]*hmacState, len(keys)), make([]io.Writer, len(keys))
+	for i, key := range keys {
+		k := key.Shared.key()
+		if k == nil {
+			return "", fmt.Errorf("%w: empty", ErrSecret)
+		}
+		shared, ok := k.signer.(*hmacKey)
+		if !ok {
+			return "", fmt.Errorf("%w: it is not a shared one (%s)", ErrSecret, prefixShared)
+		}
+		state := shared.states.Get().(*hmacState)
+		defer shared.states.Put(state)
+		state.mac.Reset()
+		_, _ = state.mac.Write(c.appendPrefix(nil))
+		states[i], writers[i] = state, state.mac
+	}
+	if err := copyStream(io.MultiWriter(writers...), open); err != nil {
+		return "", err
+	}
+	all := ""
+	for _, state := range states {
+		all = join(all, "v1,"+base64.StdEncoding.EncodeToString(state.mac.Sum(nil)))
+	}
+	return all, nil
 }
