@@ -11,6 +11,10 @@ type Endpoint struct {
 	Headers     map[string]string `json:"headers,omitempty" doc:"Headers that are set on every callback. The value of an Authorization is never shown."`
 	Concurrency int               `json:"concurrency,omitempty" doc:"How many callbacks may be under way at once; 0: the gateway's default." example:"8"`
 	Disabled    bool              `json:"disabled" doc:"Nothing is sent there."`
+	// Auth is nil where the gateway shows nothing of itself but its signature.
+	Auth *EndpointAuth `json:"auth,omitempty" doc:"How the gateway shows who calls. Secrets are never shown."`
+	// Verification is nil where the gateway asks for no proof.
+	Verification *Verification `json:"verification,omitempty" doc:"Whether the receiver has shown that it wants callbacks, where the gateway asks for that."`
 	CreatedAt   Time              `json:"created_at" format:"date-time" doc:"When it was registered."`
 	UpdatedAt   Time              `json:"updated_at" format:"date-time" doc:"When it was last changed."`
 }
@@ -26,6 +30,7 @@ type EndpointCreate struct {
 	Headers     map[string]string `json:"headers,omitempty" doc:"Headers to set on every callback."`
 	Concurrency int               `json:"concurrency,omitempty" minimum:"0" maximum:"1000" doc:"How many callbacks may be under way at once; 0: the gateway's default." example:"8"`
 	Disabled    bool              `json:"disabled,omitempty" doc:"Send nothing there."`
+	Auth        *EndpointAuth     `json:"auth,omitempty" doc:"How the gateway shows who calls."`
 }
 
 // EndpointPatch changes an endpoint: what is nil stays as it is. An empty slice
@@ -39,6 +44,7 @@ type EndpointPatch struct {
 	Headers     map[string]string `json:"headers,omitzero" doc:"Headers to set on every callback, in place of those before."`
 	Concurrency *int              `json:"concurrency,omitempty" minimum:"0" maximum:"1000" doc:"How many callbacks may be under way at once; 0: the gateway's default." example:"8"`
 	Disabled    *bool             `json:"disabled,omitempty" doc:"Send nothing there."`
+	Auth        *EndpointAuth     `json:"auth,omitempty" doc:"How the gateway shows who calls, in place of what was; {} for none."`
 }
 
 // Secret is a signing secret, of an endpoint or of the app itself.

@@ -27,6 +27,12 @@ func (c *Client) UpdateEndpoint(ctx context.Context, name string, p EndpointPatc
 	return ask[Endpoint](ctx, c, "PATCH", endpointPath(name), p)
 }
 
+// VerifyEndpoint has the receiver behind an endpoint asked again whether it wants
+// callbacks. What it says shows in Endpoint.
+func (c *Client) VerifyEndpoint(ctx context.Context, name string) (*Endpoint, error) {
+	return ask[Endpoint](ctx, c, "POST", endpointPath(name)+"/verify", nil)
+}
+
 // DeleteEndpoint removes an endpoint.
 func (c *Client) DeleteEndpoint(ctx context.Context, name string) error {
 	resp, err := c.exchange(ctx, "DELETE", endpointPath(name), nil)
