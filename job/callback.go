@@ -174,6 +174,7 @@ type Endpoint struct {
 	Events      []Event  // empty: those of the operation
 	Method      string   // empty: that of the operation
 	Format      string   // empty: that of the operation
+	Signature   string   // the schemes, as sign.ParseSchemes reads them; empty: those of the operation
 	Headers     map[string]string
 	Concurrency int // callbacks in flight at once; 0: the default
 	Disabled    bool

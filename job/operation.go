@@ -50,6 +50,7 @@ type Contract struct {
 	Method      string
 	Format      string // "envelope"
 	Template    string // for the format "template": a jq program
+	Signature   string // the schemes, as sign.ParseSchemes reads them; empty: v1
 	Events      []Event
 	Schedule    []time.Duration // the delays between attempts
 	Timeout     time.Duration   // of one attempt

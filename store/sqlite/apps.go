@@ -138,7 +138,7 @@ func (s *Store) SetSetting(ctx context.Context, name string, value []byte) error
 }
 
 const endpointColumns = `app, name, url, is_default, operations, events, method, headers, authorization, format, concurrency, disabled,
-	created_at, updated_at, secret, secret_previous, previous_until, auth`
+	created_at, updated_at, secret, secret_previous, previous_until, auth, signature`
 
 // endpointRow is what is read of an endpoint; the last of it UpdateEndpoint leaves alone.
 const endpointRow = endpointColumns + `, verification, verify_at`
@@ -155,7 +155,7 @@ func scanEndpoint(row *scanner) job.Endpoint {
 	}
 	e.Authorization, e.Format, e.Concurrency, e.Disabled = row.blob(), row.text(), int(row.int()), row.bool()
 	e.CreatedAt, e.UpdatedAt, e.Secrets = row.time(), row.time(), scanSecrets(row)
-	e.Auth, e.Verification = row.blob(), row.verification()
+	e.Auth, e.Signature, e.Verification = row.blob(), row.text(), row.verification()
 	return e
 }
 
@@ -166,14 +166,14 @@ func (b *binder) endpoint(e job.Endpoint) *binder {
 	}
 	return b.text(e.App).text(e.Name).text(e.URL).bool(e.Default).text(strings.Join(e.Operations, " ")).text(strings.Join(eventWords(e.Events), " ")).
 		text(e.Method).text(headers.String()).blob(e.Authorization).text(e.Format).int(int64(e.Concurrency)).bool(e.Disabled).
-		time(e.CreatedAt).time(e.UpdatedAt).blob(e.Secrets.Current).blob(e.Secrets.Previous).time(e.Secrets.PreviousUntil).blob(e.Auth)
+		time(e.CreatedAt).time(e.UpdatedAt).blob(e.Secrets.Current).blob(e.Secrets.Previous).time(e.Secrets.PreviousUntil).blob(e.Auth).text(e.Signature)
 }
 
 // CreateEndpoint implements job.Endpoints.
 func (s *Store) CreateEndpoint(ctx context.Context, e job.Endpoint) error {
 	var changed []string
 	err := s.write(ctx, func(c *conn) error {
-		err := c.bind(`INSERT INTO endpoints (` + endpointColumns + `) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING`).endpoint(e).exec()
+		err := c.bind(`INSERT INTO endpoints (` + endpointColumns + `) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING`).endpoint(e).exec()
 		if err != nil {
 			return err
 		}
@@ -233,7 +233,7 @@ func without(all, some []string) (rest []string) {
 func (s *Store) UpdateEndpoint(ctx context.Context, e job.Endpoint) error {
 	var changed []string
 	err := s.write(ctx, func(c *conn) (err error) {
-		b := c.bind(`UPDATE endpoints SET (` + endpointColumns + `) = (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18),
+		b := c.bind(`UPDATE endpoints SET (` + endpointColumns + `) = (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19),
 			verify_at = iif(url = ?3, verify_at, 0)
 			WHERE app = ?1 AND name = ?2`).endpoint(e)
 		if err := c.change(b); err != nil {

@@ -42,6 +42,7 @@ CREATE TABLE endpoints (
   secret_previous BLOB,
   previous_until  INTEGER NOT NULL,
   auth            BLOB,          -- sealed
+  signature       TEXT NOT NULL,
   verification    TEXT,          -- JSON; NULL: nothing was asked yet
   verify_at       INTEGER DEFAULT 0, -- when the next request is due; NULL: none is
   PRIMARY KEY (app, name)
