@@ -42,8 +42,22 @@ type Attempt struct {
 	Address     string  `json:"address,omitempty" doc:"The receiver's address and port." example:"93.184.216.34:443"`
 	Status      int     `json:"status,omitempty" doc:"The HTTP status of the answer; absent where none came." example:"200"`
 	ContentType string  `json:"content_type,omitempty" doc:"The content type of the answer."`
+	// Headers holds a field that came several times as one, with commas between.
+	Headers map[string]string `json:"headers,omitempty" doc:"The answer's other end-to-end headers but for Set-Cookie, up to 4 KiB."`
 	Body        string  `json:"body,omitempty" doc:"The answer's body where it is UTF-8 text, up to 16 KiB."`
 	BodyBase64  []byte  `json:"body_base64,omitempty" doc:"The answer's body where it is not UTF-8 text."`
 	Truncated   bool    `json:"truncated,omitempty" doc:"The answer was longer than what is kept, or was cut off."`
 	Error       string  `json:"error,omitempty" doc:"Absent for a 2xx answer, else the class of the error." example:"refused"`
+}
+
+// Reply is what a receiver answered to a callback that it took.
+type Reply struct {
+	Callback    string            `json:"callback" doc:"The callback that was answered." example:"cb_01kf3q8m9b3x8p5t2a7y0n4q6s"`
+	At          Time              `json:"at" format:"date-time" doc:"When the attempt began that brought the answer."`
+	Status      int               `json:"status" doc:"The HTTP status of the answer: 2xx." example:"200"`
+	ContentType string            `json:"content_type,omitempty" doc:"The content type of the answer."`
+	Headers     map[string]string `json:"headers,omitempty" doc:"The answer's other end-to-end headers but for Set-Cookie, up to 4 KiB."`
+	Body        string            `json:"body,omitempty" doc:"The answer's body where it is UTF-8 text, up to 16 KiB."`
+	BodyBase64  []byte            `json:"body_base64,omitempty" doc:"The answer's body where it is not UTF-8 text."`
+	Truncated   bool              `json:"truncated,omitempty" doc:"The answer was longer than what is kept, or was cut off."`
 }

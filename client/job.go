@@ -26,6 +26,9 @@ type Job struct {
 	Callback   JobCallback `json:"callback,omitzero" doc:"Where its callbacks go; absent for a job that can only be polled."`
 	// Destinations begin with Callback.
 	Destinations []JobCallback `json:"destinations,omitempty" nullable:"false" doc:"All places where its callbacks go, where there are several."`
+	// Reply is what came back from the first of the destinations that took the callback
+	// of the job's end. It is set where a single job is read, not in lists.
+	Reply *Reply `json:"reply,omitempty" doc:"What the receiver answered to the callback of the job's end; of several, the first destination's that took it. Absent in lists."`
 	// Callbacks is set where a single job is read, not in lists.
 	Callbacks []JobCallbackStatus `json:"callbacks,omitempty" doc:"The callbacks that are owed for the job so far. Absent in lists."`
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -48,6 +49,9 @@ func (c *cli) showJob(job *client.Job) error {
 	if e := job.Error; e != nil {
 		f = append(f, [2]string{"error", e.Code + ": " + e.Message}, [2]string{"detail", e.Detail})
 	}
+	if r := job.Reply; r != nil {
+		f = append(f, [2]string{"reply", strings.TrimSpace(fmt.Sprint(r.Status, " ", r.ContentType))}, [2]string{"said", said(r)})
+	}
 	if err := c.show(job, f); err != nil || c.output != "table" || len(job.Callbacks) == 0 {
 		return err
 	}
@@ -63,6 +67,18 @@ func (c *cli) showJob(job *client.Job) error {
 				}
 			}
 		})
+}
+
+// said is the body of a reply, in one line.
+func said(r *client.Reply) string {
+	text := strings.Join(strings.Fields(r.Body), " ")
+	if len(r.BodyBase64) > 0 {
+		text = fmt.Sprintf("%d octets that are no text", len(r.BodyBase64))
+	}
+	if r.Truncated {
+		text += " …"
+	}
+	return text
 }
 
 // last is the outcome of a callback's last attempt.

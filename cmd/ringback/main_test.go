@@ -299,6 +299,7 @@ func fakeJob(id, status string) client.Job {
 		Callback: client.JobCallback{URL: "https://my.server/bar", Source: "request"}}
 	if j.Terminal() {
 		j.FinishedAt = at
+		j.Reply = &client.Reply{Callback: "cb_1", Status: 200, ContentType: "text/plain", Body: "filed\nas \x1b[2J7", Truncated: true}
 		j.Callbacks = []client.JobCallbackStatus{{ID: "cb_1", Event: status, Status: client.CallbackDelivered,
 			URL: "https://my.server/bar", Attempts: 1, LastStatus: 200}}
 	}

@@ -115,11 +115,11 @@ func (v *v1) event(ctx context.Context, app string, id job.ID, before string) (e
 	if err != nil {
 		return event{}, fmt.Errorf("read job: %w", err)
 	}
-	callbacks, err := v.callbacksOf(ctx, j)
+	doc, err := v.wholeDocument(ctx, j)
 	if err != nil {
 		return event{}, fmt.Errorf("read callbacks: %w", err)
 	}
-	return makeEvent(v.showJob(j, callbacks), before)
+	return makeEvent(doc, before)
 }
 
 // makeEvent gives a job's document an id of two digests, of the job and of its
@@ -130,7 +130,7 @@ func makeEvent(doc client.Job, before string) (event, error) {
 	if err != nil {
 		return event{}, err
 	}
-	callbacks, err := json.Marshal(doc.Callbacks)
+	callbacks, err := json.Marshal([]any{doc.Callbacks, doc.Reply})
 	if err != nil {
 		return event{}, err
 	}
@@ -138,7 +138,7 @@ func makeEvent(doc client.Job, before string) (event, error) {
 	for _, c := range doc.Callbacks {
 		e.last = e.last && c.Status != client.CallbackPending
 	}
-	doc.Callbacks = nil
+	doc.Callbacks, doc.Reply = nil, nil
 	alone, err := json.Marshal(doc)
 	if err != nil {
 		return event{}, err

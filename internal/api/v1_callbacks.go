@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -141,7 +142,7 @@ func showAttempt(t job.Attempt) client.Attempt {
 	out := client.Attempt{
 		N: t.N, StartedAt: client.At(t.StartedAt), DNS: ms(t.DNS), Connect: ms(t.Connect), TLS: ms(t.TLS),
 		FirstByte: ms(t.FirstByte), Total: ms(t.Total), Address: t.Address, Status: t.Status,
-		ContentType: t.ContentType, Truncated: t.Truncated, Error: t.Error,
+		ContentType: t.ContentType, Headers: showHeader(t.Header), Truncated: t.Truncated, Error: t.Error,
 	}
 	if utf8.Valid(t.Body) {
 		out.Body = string(t.Body)
@@ -153,3 +154,15 @@ func showAttempt(t job.Attempt) client.Attempt {
 
 // ms is d in milliseconds, to the microsecond.
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// showHeader joins the values of each field (RFC 9110 §5.3).
+func showHeader(h http.Header) map[string]string {
+	if len(h) == 0 {
+		return nil
+	}
+	out := make(map[string]string, len(h))
+	for name, values := range h {
+		out[name] = strings.Join(values, ", ")
+	}
+	return out
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -140,11 +141,44 @@ func (v *v1) cancelJob(ctx context.Context, in *JobPath) (*reply[client.Job], er
 }
 
 func (v *v1) replyJob(ctx context.Context, j *job.Job) (*reply[client.Job], error) {
-	callbacks, err := v.callbacksOf(ctx, j)
+	doc, err := v.wholeDocument(ctx, j)
 	if err != nil {
 		return nil, storeProblem(ctx, v.opt.Log, "read callbacks of job", err)
 	}
-	return &reply[client.Job]{v.showJob(j, callbacks)}, nil
+	return &reply[client.Job]{doc}, nil
+}
+
+// wholeDocument is the job as it is shown alone: with its callbacks, and what came back.
+func (a *API) wholeDocument(ctx context.Context, j *job.Job) (client.Job, error) {
+	callbacks, err := a.callbacksOf(ctx, j)
+	if err != nil {
+		return client.Job{}, err
+	}
+	doc := a.showJob(j, callbacks)
+	doc.Reply, err = a.replyOf(ctx, callbacks)
+	return doc, err
+}
+
+// replyOf finds what came back from the first destination that took the callback of
+// the job's end, nil where none did. A resend does not make it unsaid.
+func (a *API) replyOf(ctx context.Context, callbacks []*job.Callback) (*client.Reply, error) {
+	for _, c := range slices.Backward(callbacks) { // the oldest: the first destination's
+		if c.State != job.Delivered && c.Round == 0 || !slices.Contains(job.Events, c.Event) {
+			continue
+		}
+		attempts, err := a.opt.Store.Attempts(ctx, c.ID)
+		if err != nil {
+			return nil, err
+		}
+		for _, attempt := range slices.Backward(attempts) {
+			if attempt.Status/100 == 2 {
+				s := showAttempt(attempt)
+				return &client.Reply{Callback: c.ID.Callback(), At: s.StartedAt, Status: s.Status, ContentType: s.ContentType,
+					Headers: s.Headers, Body: s.Body, BodyBase64: s.BodyBase64, Truncated: s.Truncated}, nil
+			}
+		}
+	}
+	return nil, nil
 }
 
 func (a *API) callbacksOf(ctx context.Context, j *job.Job) ([]*job.Callback, error) {

@@ -2,8 +2,10 @@ package callback
 
 import (
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -66,6 +68,7 @@ func judge(a *job.Attempt, answer *outbound.Answer, err error) verdict {
 	}
 	a.Status, a.Body, a.Truncated, a.Address = answer.Status, answer.Body, answer.Truncated, answer.Addr.String()
 	a.ContentType = answer.Header.Get("Content-Type")
+	a.Header = keptHeader(answer.Header)
 	setTiming(a, answer.Timing)
 	if answer.Status/100 == 2 {
 		return verdict{kind: settled}
@@ -76,6 +79,42 @@ func judge(a *job.Attempt, answer *outbound.Answer, err error) verdict {
 		return verdict{kind: giveUp}
 	}
 	return verdict{kind: retry, after: retryAfter(answer.Header, answer.Status, a.StartedAt)}
+}
+
+// maxHeaderBytes is how much of an answer's header is kept.
+const maxHeaderBytes = 4 << 10
+
+// notKept are header fields that concern the connection, that the attempt holds in
+// another place, or that are secrets.
+var notKept = []string{"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authentication-Info", "Proxy-Connection", "Te", "Trailer",
+	"Transfer-Encoding", "Upgrade", "Content-Length", "Content-Type", "Date", "Set-Cookie", "Set-Cookie2"}
+
+// keptHeader is what is kept of an answer's header: h itself, with less in it; nil
+// where nothing is left. Of one that is too long, the names that come first.
+func keptHeader(h http.Header) http.Header {
+	for _, line := range h["Connection"] {
+		for name := range strings.SplitSeq(line, ",") {
+			h.Del(strings.TrimSpace(name))
+		}
+	}
+	for _, name := range notKept {
+		delete(h, name)
+	}
+	if len(h) == 0 {
+		return nil
+	}
+	left := maxHeaderBytes
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		size := 0
+		for _, value := range h[name] {
+			size += len(name) + len(value) + len(": \n")
+		}
+		if left -= size; left < 0 {
+			delete(h, name)
+			left += size
+		}
+	}
+	return h
 }
 
 func setTiming(a *job.Attempt, t outbound.Timing) {

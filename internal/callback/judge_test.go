@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -200,5 +202,21 @@ func TestEachAttemptHasItsOwnTimestampAndSignatureUnderOneID(t *testing.T) {
 		if headers[0].Get(name) == headers[1].Get(name) {
 			t.Errorf("both attempts have the same %s", name)
 		}
+	}
+}
+
+func TestOfAnAnswersHeaderOnlyWhatMayBeKeptIsKept(t *testing.T) {
+	t.Parallel()
+	if got := keptHeader(http.Header{"Date": {"x"}, "Content-Length": {"0"}, "Content-Type": {"text/plain"}}); got != nil {
+		t.Errorf("of nothing worth keeping %v is left", got)
+	}
+	got := keptHeader(http.Header{"Connection": {"close, x-hop"}, "X-Hop": {"1"}, "Set-Cookie": {"secret"}, "Transfer-Encoding": {"chunked"},
+		"X-Ticket": {"7", "8"}, "Server": {"s"}})
+	if want := (http.Header{"X-Ticket": {"7", "8"}, "Server": {"s"}}); !reflect.DeepEqual(got, want) {
+		t.Errorf("kept %v, want %v", got, want)
+	}
+	got = keptHeader(http.Header{"A": {"first"}, "B": {strings.Repeat("x", maxHeaderBytes)}, "C": {"last"}})
+	if want := (http.Header{"A": {"first"}, "C": {"last"}}); !reflect.DeepEqual(got, want) {
+		t.Errorf("of one that is too long %v is kept, want %v", got, want)
 	}
 }

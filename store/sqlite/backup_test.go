@@ -199,7 +199,7 @@ func TestCheckFindsRowsThatContradictEachOther(t *testing.T) {
 		"results without a job":                                `INSERT OR REPLACE INTO results (key, header, body_size) VALUES (7, '', 0)`,
 		"runs without a job":                                   `INSERT INTO runs (job, n, started_at, finished_at, error) VALUES (7, 1, 1, 1, '')`,
 		"callbacks without a job":                              `UPDATE callbacks SET job_id = x'00'`,
-		"attempts without a callback":                          `DELETE FROM callbacks; INSERT INTO attempts VALUES (7,1,1,1,1,1,1,1,'',0,'','',0,NULL)`,
+		"attempts without a callback":                          `DELETE FROM callbacks; INSERT INTO attempts VALUES (7,1,1,1,1,1,1,1,'',0,'','',0,NULL,NULL)`,
 		"bodies without a callback":                            `INSERT INTO callback_bodies (key) VALUES (7)`,
 		"jobs without an app":                                  `DELETE FROM apps`,
 		"keys without an app":                                  `DELETE FROM apps`,

@@ -154,10 +154,10 @@ func (c *conn) insertAttempt(id job.ID, a *job.Attempt) error {
 		return nil
 	}
 	return c.bind(`INSERT OR REPLACE INTO attempts (callback, n, started_at, dns, connect, tls, first_byte, total, address, status, content_type,
-			error, truncated, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`).
+			error, truncated, header, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`).
 		key(id).int(int64(a.N)).time(a.StartedAt).int(a.DNS.Microseconds()).int(a.Connect.Microseconds()).int(a.TLS.Microseconds()).
 		int(a.FirstByte.Microseconds()).int(a.Total.Microseconds()).text(a.Address).int(int64(a.Status)).text(a.ContentType).
-		text(a.Error).bool(a.Truncated).blob(a.Body).exec()
+		text(a.Error).bool(a.Truncated).opt(encodeHeader(a.Header)).blob(a.Body).exec()
 }
 
 // Resend implements job.Deliveries.

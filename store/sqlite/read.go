@@ -178,12 +178,17 @@ func (s *Store) Callbacks(ctx context.Context, f job.CallbackFilter) ([]*job.Cal
 // Attempts implements job.Reader.
 func (s *Store) Attempts(ctx context.Context, id job.ID) (attempts []job.Attempt, err error) {
 	err = s.read(ctx, func(c *conn) error {
-		return c.bind(`SELECT n, started_at, dns, connect, tls, first_byte, total, address, status, content_type, error, truncated, body
+		return c.bind(`SELECT n, started_at, dns, connect, tls, first_byte, total, address, status, content_type, error, truncated, header, body
 			FROM attempts WHERE callback = ? ORDER BY n`).key(id).
 			each(func(row *scanner) {
-				attempts = append(attempts, job.Attempt{N: int(row.int()), StartedAt: row.time(), DNS: row.micros(), Connect: row.micros(),
+				a := job.Attempt{N: int(row.int()), StartedAt: row.time(), DNS: row.micros(), Connect: row.micros(),
 					TLS: row.micros(), FirstByte: row.micros(), Total: row.micros(), Address: row.text(), Status: int(row.int()),
-					ContentType: row.text(), Error: row.text(), Truncated: row.bool(), Body: row.blob()})
+					ContentType: row.text(), Error: row.text(), Truncated: row.bool()}
+				if header := row.text(); header != "" {
+					a.Header = decodeHeader(header)
+				}
+				a.Body = row.blob()
+				attempts = append(attempts, a)
 			})
 	})
 	if err != nil {

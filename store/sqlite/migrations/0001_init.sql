@@ -185,6 +185,7 @@ CREATE TABLE attempts (
   content_type TEXT NOT NULL,
   error        TEXT NOT NULL,
   truncated    INTEGER NOT NULL,
+  header       TEXT,             -- lines of "Name: value"
   body         BLOB,
   PRIMARY KEY (callback, n)
 ) STRICT, WITHOUT ROWID;
