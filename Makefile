@@ -11,7 +11,7 @@ demo: ## Show it: gateway, scanner and a small web shop that gets called back
 	@exec .tools/bin/ringback demo
 
 test: ## Run all tests, with the race detector
-	@scripts/setup.sh cc clamd chromium node
+	@scripts/setup.sh cc clamd chromium node python3 openssl curl
 	@go build -o .tools/bin/gotest ./scripts/gotest
 	@.tools/bin/gotest -race -timeout 8m ./...
 

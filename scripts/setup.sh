@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the make targets need and this machine lacks.
 #
-# Usage: scripts/setup.sh [cc] [clamd] [chromium] [node] [golangci-lint]
+# Usage: scripts/setup.sh [cc] [clamd] [chromium] [node] [python3] [openssl] [curl] [golangci-lint]
 #
 #   cc             a C compiler, which Go's race detector is linked with
 #   clamd          the ClamAV daemon: the demo and the tests run their own one, on
@@ -9,6 +9,8 @@
 #                  and no service is left running.
 #   chromium       a browser, for the tests of the demo page
 #   node           Node.js with npm, for the tests with the JavaScript library
+#   python3, openssl, curl
+#                  for the tests of the examples and of what the documentation shows
 #   golangci-lint  the linter, built into .tools/bin
 #
 # Go itself has to be there. System packages are installed with apt as root or through a sudo that asks no
@@ -119,11 +121,14 @@ for need in "$@"; do
 	node)
 		{ has node && has npm; } || packages+=(nodejs npm)
 		;;
+	python3 | openssl | curl)
+		has "$need" || packages+=("$need")
+		;;
 	golangci-lint)
 		mkdir -p .tools/bin
 		install_golangci_lint
 		;;
-	*) fail "setup: unknown: $need (known: cc, clamd, chromium, node, golangci-lint)" ;;
+	*) fail "setup: unknown: $need (known: cc, clamd, chromium, node, python3, openssl, curl, golangci-lint)" ;;
 	esac
 done
 if [ ${#packages[@]} -gt 0 ]; then

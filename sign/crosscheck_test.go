@@ -3,18 +3,15 @@ package sign_test
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"net/http"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
+	"github.com/ringback/ringback/internal/npmtest"
 	"github.com/ringback/ringback/sign"
 )
 
@@ -160,9 +157,7 @@ func (task *jsTask) receive(header http.Header, body string) {
 
 func (task *jsTask) run(t *testing.T) jsReport {
 	t.Helper()
-	if err := installJS(); err != nil {
-		t.Fatal(err)
-	}
+	npmtest.Install(t, jsFolder)
 	input, err := json.Marshal(task)
 	if err != nil {
 		t.Fatal(err)
@@ -184,28 +179,3 @@ func (task *jsTask) run(t *testing.T) jsReport {
 }
 
 const jsFolder = "testdata/js"
-
-// installJS brings the official library into jsFolder. npm writes its hidden lock file
-// last, so that one tells a whole installation; a newer package-lock.json asks for
-// another.
-var installJS = sync.OnceValue(func() error {
-	for _, program := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(program); err != nil {
-			return fmt.Errorf("install Node.js 20 or later with npm (apt-get install nodejs npm): %w", err)
-		}
-	}
-	want, err := os.Stat(filepath.Join(jsFolder, "package-lock.json"))
-	if err != nil {
-		return err
-	}
-	have, err := os.Stat(filepath.Join(jsFolder, "node_modules", ".package-lock.json"))
-	if err == nil && !have.ModTime().Before(want.ModTime()) {
-		return nil
-	}
-	command := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-	command.Dir = jsFolder
-	if output, err := command.CombinedOutput(); err != nil {
-		return fmt.Errorf("npm ci in sign/%s: %w\n%s", jsFolder, err, output)
-	}
-	return nil
-})
