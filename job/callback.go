@@ -41,16 +41,33 @@ const (
 // Event is what a callback tells of.
 type Event string
 
-// The terminal events; their words are those of the states.
+// The terminal events, whose words are those of the states, and the early ones.
 const (
 	EventSucceeded Event = "succeeded"
 	EventFailed    Event = "failed"
 	EventCanceled  Event = "canceled"
 	EventExpired   Event = "expired"
+
+	EventAccepted Event = "accepted"
+	EventRunning  Event = "running"  // the first run has begun
+	EventProgress Event = "progress" // the backend says how far it is
 )
 
-// Events lists every event that a callback can tell of.
+// Events lists the terminal events: those that are told of unless somebody says more.
 var Events = []Event{EventSucceeded, EventFailed, EventCanceled, EventExpired}
+
+// AllEvents lists every event that can be asked for, in the order of a job's life.
+var AllEvents = append([]Event{EventAccepted, EventRunning, EventProgress}, Events...)
+
+// Terminal tells the events that end a job. All others are early: their callbacks
+// are sent in their order, and the job's end discards those that are still pending.
+func (e Event) Terminal() bool {
+	switch e {
+	case EventSucceeded, EventFailed, EventCanceled, EventExpired:
+		return true
+	}
+	return false
+}
 
 // Event is the event of a terminal state.
 func (s State) Event() Event { return Event(s.String()) }
@@ -88,11 +105,18 @@ type Callback struct {
 	Round       int // of these, before the last resend: the schedule counts from there
 	DueAt       time.Time
 	SettledAt   time.Time
-	Waiting     string // why it is pending and not being sent: "backoff", or empty
+	Waiting     string // why it is pending and not being sent: "backoff", WaitingOrder, or empty
 	LastStatus  int    // of the last attempt's answer, 0 for none
 	LastError   string // the last attempt's error class, empty for none
 	Rescued     bool   // claimed again after a crash: the next start is awaited
+	// Resent says that somebody asked for it after the job's end, which then discards
+	// it no more.
+	Resent bool
 }
+
+// WaitingOrder is Callback.Waiting of one that is not due before an earlier one of
+// the same job and destination is settled.
+const WaitingOrder = "order"
 
 // Lane names the flow control that the callback belongs to: of an endpoint, or
 // of the origin of a URL sent with a call; always within one app.
@@ -180,10 +204,13 @@ type Endpoint struct {
 	Signature   string   // the schemes, as sign.ParseSchemes reads them; empty: those of the operation
 	Headers     map[string]string
 	Concurrency int // callbacks in flight at once; 0: the default
-	Disabled    bool
-	CreatedAt   time.Time
-	UpdatedAt   time.Time
-	Secrets     Secrets
+	// ProgressInterval is the least time between two progress callbacks of a job;
+	// 0: that of the operation.
+	ProgressInterval time.Duration
+	Disabled         bool
+	CreatedAt        time.Time
+	UpdatedAt        time.Time
+	Secrets          Secrets
 	// Authorization is the sealed value of an Authorization among the headers.
 	Authorization []byte
 	// Auth is the sealed JSON of an Auth; nil: none.

@@ -34,6 +34,12 @@ type Job struct {
 	Interrupted int  // attempts that a crash cut off, counted in Runs too
 	Rescued     bool // claimed again after a crash: the next start is awaited
 
+	// Early says that a callback was owed before the job's end: its callbacks are
+	// kept in order.
+	Early bool
+	// Progress is what the backend said last of how far it is: JSON, nil for nothing.
+	Progress []byte
+
 	Result *Result // succeeded only
 	Error  *Error  // the last failed attempt's; of a failed or expired job: why
 }

@@ -55,7 +55,9 @@ type Contract struct {
 	Schedule    []time.Duration // the delays between attempts
 	Timeout     time.Duration   // of one attempt
 	GiveUpAfter time.Duration   // since the callback was owed
-	CallerMay   []string        // "url", "state", "events", "method", "format"
+	// ProgressInterval is the least time between two progress callbacks of a job.
+	ProgressInterval time.Duration
+	CallerMay        []string // "url", "state", "events", "method", "format"
 }
 
 // WithDefaults fills in what is not set.
@@ -89,6 +91,7 @@ func (c Contract) withDefaults() Contract {
 	}
 	c.Timeout = cmp.Or(c.Timeout, 15*time.Second)
 	c.GiveUpAfter = cmp.Or(c.GiveUpAfter, 72*time.Hour)
+	c.ProgressInterval = cmp.Or(c.ProgressInterval, time.Second)
 	if c.CallerMay == nil {
 		c.CallerMay = []string{"url", "state", "events"}
 	}

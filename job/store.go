@@ -67,6 +67,7 @@ type ChangeKind uint8
 const (
 	JobAccepted     ChangeKind = iota + 1
 	JobStarted                 // a run began
+	JobProgressed              // it has a new Progress
 	JobRetried                 // a run failed, and another is due
 	JobFinished                // terminal
 	CallbackOwed               // a callback was committed; or it is due again by a resend
@@ -101,6 +102,9 @@ type Acceptance struct {
 	// digest of what the request says.
 	Key         string
 	Fingerprint [32]byte
+	// Callbacks are owed for the acceptance, none of them claimed; the job is Early
+	// then. Not with Finish.
+	Callbacks []OwedCallback
 }
 
 // Receipt is the outcome of an Acceptance.
@@ -116,10 +120,13 @@ type Runs interface {
 	// is when the next one after them is due, zero for none. A claim lasts until
 	// FinishRun, or until the store is opened again after a crash.
 	ClaimRuns(ctx context.Context, operation string, now time.Time, limit int) (jobs []*Job, next time.Time, err error)
-	// StartRun stores that run n has begun, so that after a crash it counts as
-	// interrupted. Where await is false it returns at once, and the start is
-	// written with one of the next commits, or not at all if the run ends first.
-	StartRun(ctx context.Context, id ID, n int, at time.Time, await bool) error
+	// StartRun stores that a run has begun, so that after a crash it counts as
+	// interrupted, and the callbacks that are owed for it.
+	StartRun(context.Context, Start) error
+	// Progress stores how far a run is, and the callbacks that are owed for that, in
+	// one transaction. The run's start MUST be stored; ErrTerminal where the job has
+	// ended, ErrNotFound where another run has begun, or none goes on.
+	Progress(context.Context, Progress) error
 	// FinishRun stores the end of a run, or of the whole job, and the callbacks
 	// that are owed for it. It MUST do all in one transaction: a crash between
 	// them would lose the callback. The first terminal state wins: later ones
@@ -139,9 +146,44 @@ type Due struct {
 	At    time.Time
 }
 
-// Finish is the end of a run: the job's next state and what goes with it.
+// Start is the beginning of a run.
+type Start struct {
+	Job *Job // its ID, App and Operation count, and what Callbacks refer to
+	N   int  // the run, 1 for the first
+	At  time.Time
+	// Await: StartRun returns when the start is stored. Else it returns at once, and
+	// the start is written with one of the next commits, or not at all if the run
+	// ends first.
+	Await bool
+	// Callbacks are owed for the start, none of them claimed, and awaited. They are
+	// not stored where the job has callbacks of their event already: a run that was
+	// handed back begins once more.
+	Callbacks []OwedCallback
+}
+
+// Progress is how far a run is.
+type Progress struct {
+	Job   *Job // as in Start
+	N     int  // the run
+	Value []byte
+	At    time.Time
+	// Callbacks are owed for it, none of them claimed. Each takes the place of an
+	// older one of the same event and destination that waits and was never tried:
+	// that is discarded.
+	Callbacks []OwedCallback
+}
+
+// MaxProgressBytes bounds Progress.Value.
+const MaxProgressBytes = 16 << 10
+
+// Finish is the end of a run: the job's next state and what goes with it. At the
+// job's end the early callbacks that are still pending are discarded in the same
+// transaction; those that are claimed when they come to their turn, or when the
+// attempt in flight fails. What the end owes waits for these.
 type Finish struct {
-	Job   *Job  // its ID, App and Operation count, and what Callbacks refer to
+	// Job: its ID, App and Operation count, with a Run its Early, and what Callbacks
+	// refer to. Where it is Early no callback is claimed.
+	Job   *Job
 	State State // terminal, or Accepted: run again at DueAt
 	DueAt time.Time
 	At    time.Time
@@ -150,6 +192,7 @@ type Finish struct {
 	Run       *Run
 	Result    *Result
 	Error     *Error
+	Progress  []byte // the run's last, where Progress has not stored it; nil: as it is
 	Callbacks []OwedCallback
 }
 
@@ -165,9 +208,12 @@ type Deliveries interface {
 	// each with its whole job and all that it says of its own (Link, Body, Data).
 	// next is as in ClaimRuns.
 	ClaimCallbacks(ctx context.Context, lane string, now time.Time, limit int) (due []Delivery, next time.Time, err error)
-	// StartAttempt is to an attempt what StartRun is to a run.
+	// StartAttempt is to an attempt what StartRun is to a run. An awaited one of an
+	// early callback whose job has ended is ErrTerminal: it is to be discarded.
 	StartAttempt(ctx context.Context, id ID, n int, at time.Time, await bool) error
-	// SettleAttempt stores the end of an attempt and the callback's next state.
+	// SettleAttempt stores the end of an attempt and the callback's next state. An
+	// early callback whose job has ended is discarded where it would be Pending
+	// again. With an early one's end those that waited for it alone are due.
 	SettleAttempt(context.Context, Settlement) error
 	// Resend makes a callback that is delivered, dead or discarded pending again,
 	// due at now, for another round of attempts until giveUp. A pending one is

@@ -348,7 +348,7 @@ func (e *Executor) unfit(j *job.Job, op Operation, known bool, now time.Time) (j
 
 // start stores that a run begins. What must not run twice unnoticed waits for it.
 func (e *Executor) start(ctx context.Context, op Operation, j *job.Job, n int, now time.Time) error {
-	return e.opt.Store.StartRun(ctx, j.ID, n, now, op.AtMostOnce || j.Rescued)
+	return e.opt.Store.StartRun(ctx, job.Start{Job: j, N: n, At: now, Await: op.AtMostOnce || j.Rescued})
 }
 
 // attempt calls the backend. A panic in it is a failed attempt.

@@ -137,7 +137,7 @@ func (s *Store) SetSetting(ctx context.Context, name string, value []byte) error
 	return wrap(err, "set %s", name)
 }
 
-const endpointColumns = `app, name, url, is_default, operations, events, method, headers, authorization, format, concurrency, disabled,
+const endpointColumns = `app, name, url, is_default, operations, events, method, headers, authorization, format, concurrency, progress_every, disabled,
 	created_at, updated_at, secret, secret_previous, previous_until, auth, signature`
 
 // endpointRow is what is read of an endpoint; the last of it UpdateEndpoint leaves alone.
@@ -153,7 +153,7 @@ func scanEndpoint(row *scanner) job.Endpoint {
 		}
 		e.Headers[name] = values[0]
 	}
-	e.Authorization, e.Format, e.Concurrency, e.Disabled = row.blob(), row.text(), int(row.int()), row.bool()
+	e.Authorization, e.Format, e.Concurrency, e.ProgressInterval, e.Disabled = row.blob(), row.text(), int(row.int()), row.micros(), row.bool()
 	e.CreatedAt, e.UpdatedAt, e.Secrets = row.time(), row.time(), scanSecrets(row)
 	e.Auth, e.Signature, e.Verification = row.blob(), row.text(), row.verification()
 	return e
@@ -165,7 +165,7 @@ func (b *binder) endpoint(e job.Endpoint) *binder {
 		headers.WriteString(name + ": " + value + "\n")
 	}
 	return b.text(e.App).text(e.Name).text(e.URL).bool(e.Default).text(strings.Join(e.Operations, " ")).text(strings.Join(eventWords(e.Events), " ")).
-		text(e.Method).text(headers.String()).blob(e.Authorization).text(e.Format).int(int64(e.Concurrency)).bool(e.Disabled).
+		text(e.Method).text(headers.String()).blob(e.Authorization).text(e.Format).int(int64(e.Concurrency)).int(e.ProgressInterval.Microseconds()).bool(e.Disabled).
 		time(e.CreatedAt).time(e.UpdatedAt).blob(e.Secrets.Current).blob(e.Secrets.Previous).time(e.Secrets.PreviousUntil).blob(e.Auth).text(e.Signature)
 }
 
@@ -173,7 +173,7 @@ func (b *binder) endpoint(e job.Endpoint) *binder {
 func (s *Store) CreateEndpoint(ctx context.Context, e job.Endpoint) error {
 	var changed []string
 	err := s.write(ctx, func(c *conn) error {
-		err := c.bind(`INSERT INTO endpoints (` + endpointColumns + `) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING`).endpoint(e).exec()
+		err := c.bind(`INSERT INTO endpoints (` + endpointColumns + `) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING`).endpoint(e).exec()
 		if err != nil {
 			return err
 		}
@@ -233,7 +233,7 @@ func without(all, some []string) (rest []string) {
 func (s *Store) UpdateEndpoint(ctx context.Context, e job.Endpoint) error {
 	var changed []string
 	err := s.write(ctx, func(c *conn) (err error) {
-		b := c.bind(`UPDATE endpoints SET (` + endpointColumns + `) = (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19),
+		b := c.bind(`UPDATE endpoints SET (` + endpointColumns + `) = (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20),
 			verify_at = iif(url = ?3, verify_at, 0)
 			WHERE app = ?1 AND name = ?2`).endpoint(e)
 		if err := c.change(b); err != nil {

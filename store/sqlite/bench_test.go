@@ -49,7 +49,7 @@ func BenchmarkMessage(b *testing.B) {
 			return err
 		}
 		now := time.Now()
-		if err := s.StartRun(ctx, j.ID, 1, now, false); err != nil {
+		if err := s.StartRun(ctx, job.Start{Job: j, N: 1, At: now}); err != nil {
 			return err
 		}
 		f := finishOf(s, j)

@@ -10,13 +10,15 @@ import (
 )
 
 func (c *conn) insertCallback(o job.OwedCallback) error {
-	cb := o.Callback
+	return c.insertCallbackDue(o.Callback, dueAt(o.Claimed, o.Callback.DueAt, o.Callback.CreatedAt))
+}
+
+func (c *conn) insertCallbackDue(cb *job.Callback, due int64) error {
 	err := c.bind(`INSERT INTO callbacks (key, id, job, job_id, app, operation, lane, event, endpoint, url, method, format, created_at, give_up_at,
-			state, due_at, attempt_at, attempts, interrupted, round, rescued, settled_at, waiting, last_status, last_error)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, 0, 0, 0, 0, 0, 0, '', 0, '')`).
+			state, due_at, attempt_at, attempts, interrupted, round, rescued, settled_at, waiting, last_status, last_error, resent)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, 0, 0, 0, 0, 0, 0, ?, 0, '', 0)`).
 		key(cb.ID).id(cb.ID).key(cb.JobID).id(cb.JobID).text(cb.App).text(cb.Operation).text(cb.Lane()).text(string(cb.Event)).
-		text(cb.Endpoint).text(cb.URL).text(cb.Method).text(cb.Format).time(cb.CreatedAt).time(cb.GiveUpAt).
-		int(dueAt(o.Claimed, cb.DueAt, cb.CreatedAt)).exec()
+		text(cb.Endpoint).text(cb.URL).text(cb.Method).text(cb.Format).time(cb.CreatedAt).time(cb.GiveUpAt).int(due).text(cb.Waiting).exec()
 	if err != nil || cb.Link == "" && cb.Body == nil && cb.Data == nil {
 		return err
 	}
@@ -25,13 +27,13 @@ func (c *conn) insertCallback(o job.OwedCallback) error {
 }
 
 const callbackColumns = `id, job_id, app, operation, event, endpoint, url, method, format, created_at, give_up_at, state, due_at,
-	attempts, interrupted, round, rescued, settled_at, waiting, last_status, last_error`
+	attempts, interrupted, round, rescued, settled_at, waiting, last_status, last_error, resent`
 
 func scanCallback(row *scanner) *job.Callback {
 	return &job.Callback{ID: row.id(), JobID: row.id(), App: row.text(), Operation: row.text(), Event: job.Event(row.text()),
 		Endpoint: row.text(), URL: row.text(), Method: row.text(), Format: row.text(), CreatedAt: row.time(), GiveUpAt: row.time(),
 		State: job.CallbackState(row.int()), DueAt: row.time(), Attempts: int(row.int()), Interrupted: int(row.int()),
-		Round: int(row.int()), Rescued: row.bool(), SettledAt: row.time(), Waiting: row.text(), LastStatus: int(row.int()), LastError: row.text()}
+		Round: int(row.int()), Rescued: row.bool(), SettledAt: row.time(), Waiting: row.text(), LastStatus: int(row.int()), LastError: row.text(), Resent: row.bool()}
 }
 
 // ClaimCallbacks implements job.Deliveries.
@@ -92,7 +94,7 @@ func callbackIDs(due []job.Delivery) (ids []job.ID) {
 
 // StartAttempt implements job.Deliveries.
 func (s *Store) StartAttempt(ctx context.Context, id job.ID, n int, at time.Time, await bool) error {
-	return s.start(ctx, start{callback: true, id: id, n: n, at: at}, await)
+	return s.start(ctx, start{callback: true, id: id, n: n, at: at, awaited: await})
 }
 
 // DueCallbacks implements job.Deliveries.
@@ -103,8 +105,22 @@ func (s *Store) DueCallbacks(ctx context.Context) ([]job.Due, error) {
 // SettleAttempt implements job.Deliveries.
 func (s *Store) SettleAttempt(ctx context.Context, st job.Settlement) error {
 	s.w.starts.end(st.Callback.ID)
+	asked, early := st, !st.Callback.Event.Terminal()
 	after := settled(st)
+	var did ordered
 	err := s.write(ctx, func(c *conn) error {
+		did = ordered{}
+		if early && asked.State == job.Pending {
+			obsolete, err := c.obsolete(after.ID)
+			if err != nil {
+				return err
+			}
+			st = asked
+			if obsolete {
+				st.State, st.DueAt, st.Waiting = job.Discarded, time.Time{}, ""
+			}
+			after = settled(st)
+		}
 		b := c.bind(`UPDATE callbacks SET state = ?2, due_at = ?3, attempt_at = 0, attempts = ?4, settled_at = ?5, waiting = ?6,
 				last_status = ?7, last_error = ?8, rescued = ?9 WHERE key = ?1 AND state = 1`).
 			key(after.ID).int(int64(after.State))
@@ -120,13 +136,17 @@ func (s *Store) SettleAttempt(ctx context.Context, st job.Settlement) error {
 		if c.Changes() == 0 {
 			return c.missing("callbacks", after.ID)
 		}
-		return c.insertAttempt(after.ID, st.Attempt)
+		if err := c.insertAttempt(after.ID, st.Attempt); err != nil || !early || after.State == job.Pending {
+			return err
+		}
+		return c.release(after, millis(st.At), &did)
 	}, func(emit func(job.Change)) {
 		kind := job.CallbackSettled
 		if after.State == job.Pending {
 			kind = job.CallbackTried
 		}
 		emit(job.Change{Kind: kind, Callback: after})
+		did.announce(emit, nil)
 	})
 	if err != nil {
 		return fmt.Errorf("settle %s: %w", st.Callback.ID.Callback(), err)
@@ -166,8 +186,11 @@ func (s *Store) Resend(ctx context.Context, app string, id job.ID, now, giveUp t
 	err := s.write(ctx, func(c *conn) error {
 		cb = nil
 		// One that is claimed is in flight, or about to be: that is what was asked for.
+		// One that waits for an earlier one goes on waiting.
 		err := c.bind(`UPDATE callbacks SET round = iif(state = 1, round, attempts), give_up_at = iif(state = 1, give_up_at, ?5), state = 1,
-				due_at = iif(due_at = 0, 0, ?4), settled_at = 0, waiting = '' WHERE key = ?1 AND id = ?2 AND app = ?3`).
+				due_at = iif(due_at <= 0, due_at, ?4), settled_at = 0, waiting = iif(due_at = -1, waiting, ''),
+				resent = resent OR state > 1 AND event NOT IN ` + terminalEvents + ` AND (SELECT state >= 4 FROM jobs j WHERE j.key = job)
+			WHERE key = ?1 AND id = ?2 AND app = ?3`).
 			key(id).id(id).text(app).time(now).time(giveUp).exec()
 		if err != nil {
 			return err

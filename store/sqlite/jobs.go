@@ -28,7 +28,10 @@ func (s *Store) Accept(ctx context.Context, a job.Acceptance) (job.Receipt, erro
 		if a.Finish != nil {
 			return c.insertEnded(after, *a.Finish)
 		}
-		return c.insertJob(a.Job, dueAt(a.Claimed, a.Job.DueAt, a.Job.CreatedAt))
+		if err := c.insertJob(a.Job, dueAt(a.Claimed, a.Job.DueAt, a.Job.CreatedAt)); err != nil {
+			return err
+		}
+		return c.insertCallbacks(a.Callbacks)
 	}, func(emit func(job.Change)) {
 		switch {
 		case receipt.Repeated:
@@ -36,6 +39,9 @@ func (s *Store) Accept(ctx context.Context, a job.Acceptance) (job.Receipt, erro
 			announceFinish(emit, after, *a.Finish)
 		default:
 			emit(job.Change{Kind: job.JobAccepted, Job: a.Job, Claimed: a.Claimed})
+			for _, o := range a.Callbacks {
+				emit(job.Change{Kind: job.CallbackOwed, Job: a.Job, Callback: o.Callback})
+			}
 		}
 	})
 	if err != nil {
@@ -74,10 +80,10 @@ func (s *Store) Repeated(ctx context.Context, app, operation, key string) (job.R
 // insertJob stores a job as it is. due 0 stands for claimed, below 0 for terminal.
 func (c *conn) insertJob(j *job.Job, due int64) error {
 	b := c.bind(`INSERT INTO jobs (key, id, app, operation, state, due_at, created_at, started_at, run_at, finished_at, deadline,
-			runs, interrupted, rescued, targets, authorization, result_status, result_type, result_echo)
-		VALUES (?1, ?2, ?3, ?4, ?5, iif(?6 < 0, NULL, ?6), ?7, ?8, ?8, ?9, ?10, ?11, 0, 0, ?12, ?13, ?14, ?15, ?16)`).
+			runs, interrupted, rescued, targets, early, authorization, result_status, result_type, result_echo)
+		VALUES (?1, ?2, ?3, ?4, ?5, iif(?6 < 0, NULL, ?6), ?7, ?8, ?8, ?9, ?10, ?11, 0, 0, ?12, ?13, ?14, ?15, ?16, ?17)`).
 		key(j.ID).id(j.ID).text(j.App).text(j.Operation).int(int64(j.State)).int(due).time(j.CreatedAt).time(j.StartedAt).time(j.FinishedAt).
-		time(j.Deadline).int(int64(j.Runs)).opt(encodeTargets(j.Targets)).blob(j.Request.Authorization)
+		time(j.Deadline).int(int64(j.Runs)).opt(encodeTargets(j.Targets)).bool(j.Early).blob(j.Request.Authorization)
 	if err := b.resultHead(j.Result).exec(); err != nil {
 		return err
 	}
@@ -192,12 +198,12 @@ func (s *Store) Overdue(ctx context.Context, now time.Time, limit int) (jobs []*
 }
 
 // StartRun implements job.Runs.
-func (s *Store) StartRun(ctx context.Context, id job.ID, n int, at time.Time, await bool) error {
-	return s.start(ctx, start{id: id, n: n, at: at}, await)
+func (s *Store) StartRun(ctx context.Context, st job.Start) error {
+	return s.start(ctx, start{id: st.Job.ID, n: st.N, at: st.At, awaited: st.Await || len(st.Callbacks) > 0, owed: st.Callbacks})
 }
 
-func (s *Store) start(ctx context.Context, st start, await bool) error {
-	if !await {
+func (s *Store) start(ctx context.Context, st start) error {
+	if !st.awaited {
 		s.w.starts.add(&st)
 		return nil
 	}
@@ -234,12 +240,29 @@ func (s *Store) due(ctx context.Context, sql string) (due []job.Due, err error) 
 func (s *Store) FinishRun(ctx context.Context, f job.Finish) error {
 	s.w.starts.end(f.Job.ID)
 	after := finished(f)
+	var did ordered
+	early := false
 	err := s.write(ctx, func(c *conn) error {
-		if err := c.updateFinished(after, f); err != nil {
+		did = ordered{}
+		err := c.updateFinished(after, f)
+		if err != nil {
 			return err
 		}
+		if early, err = c.isEarly(f); err != nil {
+			return err
+		}
+		if early {
+			return c.endEarly(f, &did)
+		}
 		return c.insertCallbacks(f.Callbacks)
-	}, func(emit func(job.Change)) { announceFinish(emit, after, f) })
+	}, func(emit func(job.Change)) {
+		if early {
+			emit(job.Change{Kind: job.JobFinished, Job: after})
+			did.announce(emit, after)
+			return
+		}
+		announceFinish(emit, after, f)
+	})
 	if err != nil {
 		return fmt.Errorf("finish %s: %w", f.Job.ID.Job(), err)
 	}
@@ -258,6 +281,9 @@ func finished(f job.Finish) *job.Job {
 		if after.StartedAt.IsZero() {
 			after.StartedAt = f.Run.StartedAt
 		}
+	}
+	if f.Progress != nil {
+		after.Progress = f.Progress
 	}
 	if f.State.Terminal() {
 		after.FinishedAt, after.DueAt, after.Result = f.At, time.Time{}, f.Result
@@ -281,11 +307,13 @@ func announceFinish(emit func(job.Change), after *job.Job, f job.Finish) {
 
 func (c *conn) updateFinished(after *job.Job, f job.Finish) error {
 	// A cancellation (?9 = -1) does not know how many runs there were. Of one that
-	// is handed back (?9 = -2), a run whose start was written does not count.
+	// is handed back (?9 = -2), a run whose start was written does not count; when it
+	// began stays, where callbacks have told of it.
 	b := c.bind(`UPDATE jobs SET state = ?2, due_at = ?3, finished_at = ?4, error = iif(?9 = -2, error, ?5),
 			result_status = ?6, result_type = ?7, result_echo = ?8,
 			runs = iif(?9 >= 0, ?9, runs - (?9 = -2 AND state = 2)), run_at = iif(?9 >= 0, ?10, run_at),
-			started_at = iif(?9 >= 0, iif(started_at = 0, ?10, started_at), iif(?9 = -2 AND runs - (state = 2) = 0, 0, started_at)),
+			started_at = iif(?9 >= 0, iif(started_at = 0, ?10, started_at), iif(?9 = -2 AND runs - (state = 2) = 0 AND NOT early, 0, started_at)),
+			progress = coalesce(?11, progress),
 			rescued = iif(?9 >= 0, 0, rescued), authorization = iif(?2 >= 4, NULL, authorization)
 		WHERE key = ?1 AND state < 4`)
 	b.key(after.ID).int(int64(after.State))
@@ -303,6 +331,7 @@ func (c *conn) updateFinished(after *job.Job, f job.Finish) error {
 	default:
 		b.int(-2).int(0)
 	}
+	b.opt(string(f.Progress))
 	if err := b.exec(); err != nil {
 		return err
 	}

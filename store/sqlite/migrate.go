@@ -39,7 +39,8 @@ func (c *conn) migrate() error {
 }
 
 // rescue releases what was claimed when the last process ended. What had begun
-// counts as interrupted and is at the start again; all of it is due now.
+// counts as interrupted and is at the start again; all of it is due now, but for
+// early callbacks of jobs that have ended: these are discarded.
 func (c *conn) rescue(now time.Time) error {
 	ms := now.UnixMilli()
 	return c.Exec(fmt.Sprintf(`
@@ -53,8 +54,12 @@ UPDATE jobs INDEXED BY jobs_due SET due_at = %[1]d, rescued = 1, interrupted = i
 INSERT OR REPLACE INTO attempts (callback, n, started_at, dns, connect, tls, first_byte, total, address, status, content_type, error, truncated)
   SELECT key, attempts, attempt_at, 0, 0, 0, 0, 0, '', 0, '', 'interrupted', 0
   FROM callbacks INDEXED BY callbacks_due WHERE due_at = 0 AND attempt_at > 0;
+UPDATE callbacks INDEXED BY callbacks_due SET state = 4, due_at = NULL, settled_at = %[1]d, waiting = '', interrupted = interrupted + (attempt_at > 0),
+    last_error = iif(attempt_at > 0, 'interrupted', last_error), last_status = iif(attempt_at > 0, 0, last_status), attempt_at = 0
+  WHERE due_at = 0 AND event NOT IN %[3]s AND NOT resent AND EXISTS (SELECT 1 FROM jobs j WHERE j.key = job AND j.state >= 4);
 UPDATE callbacks INDEXED BY callbacks_due SET due_at = %[1]d, rescued = 1, interrupted = interrupted + (attempt_at > 0), attempt_at = 0,
     last_error = iif(attempt_at > 0, 'interrupted', last_error), last_status = iif(attempt_at > 0, 0, last_status)
   WHERE due_at = 0;
-COMMIT`, ms, `{"code":"interrupted","message":"the gateway stopped during the run"}`))
+UPDATE callbacks AS b INDEXED BY callbacks_behind SET due_at = %[1]d, waiting = '' WHERE due_at = -1 AND %[4]s;
+COMMIT`, ms, `{"code":"interrupted","message":"the gateway stopped during the run"}`, terminalEvents, nothingBefore))
 }

@@ -43,7 +43,7 @@ func useAll(t *testing.T, s *Store) {
 	jobs, _, err := s.ClaimRuns(ctx, "scan", now.Add(time.Hour), 10)
 	check(err)
 	j := jobs[0]
-	check(s.StartRun(ctx, j.ID, 1, now, true))
+	check(s.StartRun(ctx, job.Start{Job: j, N: 1, At: now, Await: true}))
 	f := finishOf(s, j)
 	failed := job.Finish{Job: j, State: job.Accepted, At: now, Run: &job.Run{N: 1, Error: &job.Error{}}}
 	f.Callbacks[0].Claimed, f.Result.Echo = false, false

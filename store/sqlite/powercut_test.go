@@ -183,7 +183,7 @@ func (sc *scenario) round(round int) {
 	})
 	sc.finish(first, 1, 300)
 	large := sc.accept(job.Acceptance{Claimed: true}, body.MaxInlineBytes+1)
-	sc.step("start", func() error { return sc.store.StartRun(sc.ctx, large.ID, 1, sc.clock, true) })
+	sc.step("start", func() error { return sc.store.StartRun(sc.ctx, job.Start{Job: large, N: 1, At: sc.clock, Await: true}) })
 	sc.step("retry", func() error {
 		e := &job.Error{Code: job.CodeTimeout}
 		return sc.store.FinishRun(sc.ctx, job.Finish{Job: large, State: job.Accepted, At: sc.clock, DueAt: sc.clock, Error: e,
@@ -202,7 +202,7 @@ func (sc *scenario) round(round int) {
 		for len(sc.heard) > 0 {
 			<-sc.heard
 		}
-		if err := sc.store.StartRun(sc.ctx, began.ID, 1, sc.clock, false); err != nil {
+		if err := sc.store.StartRun(sc.ctx, job.Start{Job: began, N: 1, At: sc.clock}); err != nil {
 			return err
 		}
 		for ch := range sc.heard {

@@ -9,12 +9,13 @@ import (
 )
 
 const jobColumns = `j.id, j.app, j.operation, j.state, j.due_at, j.created_at, j.started_at, j.finished_at, j.deadline, j.runs, j.interrupted,
-	j.rescued, j.targets, j.authorization, j.error, j.result_status, j.result_type, j.result_echo`
+	j.rescued, j.targets, j.early, j.progress, j.authorization, j.error, j.result_status, j.result_type, j.result_echo`
 
 func scanJob(row *scanner) *job.Job {
 	j := &job.Job{ID: row.id(), App: row.text(), Operation: row.text(), State: job.State(row.int()), DueAt: row.time(), CreatedAt: row.time(),
 		StartedAt: row.time(), FinishedAt: row.time(), Deadline: row.time(), Runs: int(row.int()), Interrupted: int(row.int()), Rescued: row.bool()}
-	j.Targets, j.Request.Authorization, j.Error = decodeTargets(row.text()), row.blob(), row.failure()
+	j.Targets, j.Early, j.Progress = decodeTargets(row.text()), row.bool(), row.blob()
+	j.Request.Authorization, j.Error = row.blob(), row.failure()
 	result := job.Result{Status: int(row.int()), ContentType: row.text(), Echo: row.bool()}
 	if result.Status != 0 {
 		j.Result = &result

@@ -152,8 +152,11 @@ func (s *scanner) id() (id job.ID) {
 	return id
 }
 
-func (s *scanner) time() time.Time {
-	if ms := s.int(); ms > 0 {
+func (s *scanner) time() time.Time { return timeOf(s.int()) }
+
+// timeOf is the zero time for what is no time.
+func timeOf(ms int64) time.Time {
+	if ms > 0 {
 		return time.UnixMilli(ms).UTC()
 	}
 	return time.Time{}

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -242,20 +243,31 @@ type start struct {
 	at       time.Time
 	since    time.Time // by the clock of the process
 	ended    bool      // before it was written
+	awaited  bool
+	owed     []job.OwedCallback
 }
 
 func (st *start) op() *op {
 	if st.callback {
 		return &op{done: make(chan error, 1), apply: func(c *conn) error {
+			if st.awaited {
+				if obsolete, err := c.obsolete(st.id); err != nil || obsolete {
+					return cmp.Or(err, error(job.ErrTerminal))
+				}
+			}
 			return c.begin("callbacks", st, `UPDATE callbacks SET attempt_at = ?3, attempts = ?2 WHERE key = ?1 AND state = 1 AND attempts < ?2`)
 		}}
 	}
 	var begun *job.Job
+	var did ordered
 	apply := func(c *conn) error {
-		begun = nil
+		begun, did = nil, ordered{}
 		err := c.begin("jobs", st, `UPDATE jobs SET state = 2, runs = ?2, run_at = ?3, started_at = iif(started_at = 0, ?3, started_at)
 			WHERE key = ?1 AND state = 1 AND runs < ?2`)
 		if err != nil || c.Changes() == 0 {
+			return err
+		}
+		if err := c.insertStarted(st, &did); err != nil {
 			return err
 		}
 		return c.bind(`SELECT ` + jobColumns + ` FROM jobs j WHERE j.key = ?`).key(st.id).each(func(row *scanner) { begun = scanJob(row) })
@@ -263,6 +275,7 @@ func (st *start) op() *op {
 	return &op{apply: apply, done: make(chan error, 1), announce: func(emit func(job.Change)) {
 		if begun != nil {
 			emit(job.Change{Kind: job.JobStarted, Job: begun})
+			did.announce(emit, begun)
 		}
 	}}
 }

@@ -61,7 +61,7 @@ func TestBrokenWriteFailsAlone(t *testing.T) {
 	}
 	queued(s, n)
 	// A start that is due now belongs to the batch, and survives its failure.
-	if err := s.StartRun(t.Context(), started.ID, 1, time.Now(), false); err != nil {
+	if err := s.StartRun(t.Context(), job.Start{Job: started, N: 1, At: time.Now()}); err != nil {
 		t.Fatal(err)
 	}
 	s.w.starts.mu.Lock()
@@ -226,7 +226,7 @@ func TestStartIsWrittenWhenItHasLasted(t *testing.T) {
 			return got.State
 		}
 		begin := func(j *job.Job) {
-			if err := s.StartRun(t.Context(), j.ID, 1, time.Now(), false); err != nil {
+			if err := s.StartRun(t.Context(), job.Start{Job: j, N: 1, At: time.Now()}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -262,7 +262,7 @@ func TestShortRunsWriteNoStartAndLeaveNothing(t *testing.T) {
 		// A job may begin again before its first start is forgotten.
 		for n := 1; n <= 100; n++ {
 			now := time.Now()
-			if err := s.StartRun(t.Context(), j.ID, n, now, false); err != nil {
+			if err := s.StartRun(t.Context(), job.Start{Job: j, N: n, At: now}); err != nil {
 				t.Fatal(err)
 			}
 			f := job.Finish{Job: j, State: job.Accepted, DueAt: now, At: now, Run: &job.Run{N: n, StartedAt: now, FinishedAt: now, Error: &job.Error{}}}

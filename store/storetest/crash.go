@@ -68,7 +68,7 @@ func claimedJobIsRescued(w *world) {
 func interruptedRunIsCounted(w *world) {
 	j := w.accept(w.newJob("shop", "scan"), true)
 	started := w.now()
-	w.no(w.StartRun(w.ctx, j.ID, 1, started, true))
+	w.no(w.StartRun(w.ctx, job.Start{Job: j, N: 1, At: started, Await: true}))
 	w.pass(time.Hour)
 	w.crash()
 	runs, err := w.RunsOf(w.ctx, j.ID)
@@ -85,7 +85,7 @@ func interruptedRunIsCounted(w *world) {
 func everyInterruptionIsCounted(w *world) {
 	j := w.accept(w.newJob("shop", "scan"), true)
 	for n := 1; n <= 3; n++ {
-		w.no(w.StartRun(w.ctx, j.ID, n, w.now(), true))
+		w.no(w.StartRun(w.ctx, job.Start{Job: j, N: n, At: w.now(), Await: true}))
 		w.crash()
 		got := w.claim("scan")
 		w.equal("claimed", jobIDs(got), []job.ID{j.ID})
@@ -102,13 +102,13 @@ func everyInterruptionIsCounted(w *world) {
 
 func rescueEndsWithTheNextRun(w *world) {
 	j := w.accept(w.newJob("shop", "scan"), true)
-	w.no(w.StartRun(w.ctx, j.ID, 1, w.now(), true))
+	w.no(w.StartRun(w.ctx, job.Start{Job: j, N: 1, At: w.now(), Await: true}))
 	w.crash()
 	j = w.claim("scan")[0]
 	w.no(w.FinishRun(w.ctx, job.Finish{Job: j, State: job.Accepted, DueAt: w.now(), At: w.now()}))
 	j = w.claim("scan")[0]
 	w.equal("rescued, after it was handed back", j.Rescued, true)
-	w.no(w.StartRun(w.ctx, j.ID, 2, w.now(), true))
+	w.no(w.StartRun(w.ctx, job.Start{Job: j, N: 2, At: w.now(), Await: true}))
 	w.no(w.FinishRun(w.ctx, w.retry(j, 2, 0)))
 	j = w.claim("scan")[0]
 	w.equal("job", []any{j.Rescued, j.Runs, j.Interrupted}, []any{false, 2, 1})

@@ -36,7 +36,7 @@ func onlyWhatIsLongOver(w *world) {
 	}
 	open := w.accept(w.newJob("shop", "scan"), false)
 	running := w.accept(w.newJob("shop", "scan"), true)
-	w.no(w.StartRun(w.ctx, running.ID, 1, w.now(), true))
+	w.no(w.StartRun(w.ctx, job.Start{Job: running, N: 1, At: w.now(), Await: true}))
 	n, _ := w.purge(w.now().Add(-3*time.Hour), w.now())
 	w.equal("before any was over", n, 0)
 	n, _ = w.purge(w.now(), w.now())

@@ -29,7 +29,7 @@ func (w *world) jobsInAllStates() (all []*job.Job) {
 					j := w.accept(w.newJob(app, operation), state != job.Accepted)
 					switch {
 					case state == job.Running:
-						w.no(w.StartRun(w.ctx, j.ID, 1, w.now(), true))
+						w.no(w.StartRun(w.ctx, job.Start{Job: j, N: 1, At: w.now(), Await: true}))
 					case state.Terminal():
 						w.no(w.FinishRun(w.ctx, job.Finish{Job: j, State: state, At: w.now()}))
 					}

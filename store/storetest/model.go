@@ -139,7 +139,7 @@ func (m *model) startOne() {
 	}
 	await := m.yes("await")
 	m.announced()
-	m.no(m.StartRun(m.ctx, j.ID, j.Runs+1, m.now(), await))
+	m.no(m.StartRun(m.ctx, job.Start{Job: j.Job, N: j.Runs+1, At: m.now(), Await: await}))
 	if !await {
 		m.await(job.JobStarted)
 	}

@@ -131,7 +131,7 @@ func startIsShownAndAnnounced(w *world) {
 	j := w.accept(w.newJob("shop", "scan"), true)
 	w.announced()
 	at := w.pass(time.Second)
-	w.no(w.StartRun(w.ctx, j.ID, 1, at, true))
+	w.no(w.StartRun(w.ctx, job.Start{Job: j, N: 1, At: at, Await: true}))
 	got := w.read(j.ID)
 	w.equal("state", got.State, job.Running)
 	w.equal("started", got.StartedAt, at)
@@ -145,7 +145,7 @@ func startIsShownAndAnnounced(w *world) {
 	w.no(w.FinishRun(w.ctx, w.retry(j, 1, 0)))
 	w.equal("state", w.read(j.ID).State, job.Accepted)
 	w.equal("claimed", len(w.claim("scan")), 1)
-	w.no(w.StartRun(w.ctx, j.ID, 2, w.pass(time.Second), true))
+	w.no(w.StartRun(w.ctx, job.Start{Job: j, N: 2, At: w.pass(time.Second), Await: true}))
 	got = w.read(j.ID)
 	w.equal("first start", got.StartedAt, at)
 	w.equal("runs", got.Runs, 2)
@@ -153,7 +153,7 @@ func startIsShownAndAnnounced(w *world) {
 
 func unawaitedStartIsWrittenSoon(w *world) {
 	j := w.accept(w.newJob("shop", "scan"), true)
-	w.no(w.StartRun(w.ctx, j.ID, 1, w.now(), false))
+	w.no(w.StartRun(w.ctx, job.Start{Job: j, N: 1, At: w.now()}))
 	c := w.await(job.JobStarted)
 	w.equal("announced", c.Job.ID, j.ID)
 	w.equal("state", w.read(j.ID).State, job.Running)
@@ -164,7 +164,7 @@ func lateStartChangesNothing(w *world) {
 	for range 10 {
 		for _, list := range []*[]*job.Job{&ended, &retried, &back} {
 			j := w.accept(w.newJob("shop", "scan"), true)
-			w.no(w.StartRun(w.ctx, j.ID, 1, w.now(), false))
+			w.no(w.StartRun(w.ctx, job.Start{Job: j, N: 1, At: w.now()}))
 			*list = append(*list, j)
 		}
 	}
@@ -175,7 +175,7 @@ func lateStartChangesNothing(w *world) {
 	}
 	// What starts now is written after all that may still be held back.
 	last := w.accept(w.newJob("shop", "scan"), true)
-	w.no(w.StartRun(w.ctx, last.ID, 1, w.now(), false))
+	w.no(w.StartRun(w.ctx, job.Start{Job: last, N: 1, At: w.now()}))
 	w.until("the last start is written", func() bool { return w.read(last.ID).State == job.Running })
 	for i := range ended {
 		w.equal("ended", w.read(ended[i].ID).State, job.Succeeded)
@@ -188,8 +188,8 @@ func lateStartChangesNothing(w *world) {
 func awaitedStartOfAnEndedJobIsRefused(w *world) {
 	j := w.accept(w.newJob("shop", "scan"), true)
 	w.no(w.FinishRun(w.ctx, job.Finish{Job: j, State: job.Canceled, At: w.now()}))
-	w.is(w.StartRun(w.ctx, j.ID, 1, w.now(), true), job.ErrTerminal)
-	w.is(w.StartRun(w.ctx, w.NewID(w.now()), 1, w.now(), true), job.ErrNotFound)
+	w.is(w.StartRun(w.ctx, job.Start{Job: j, N: 1, At: w.now(), Await: true}), job.ErrTerminal)
+	w.is(w.StartRun(w.ctx, job.Start{Job: w.newJob("shop", "scan"), N: 1, At: w.now(), Await: true}), job.ErrNotFound)
 	w.equal("state", w.read(j.ID).State, job.Canceled)
 }
 
@@ -238,7 +238,7 @@ func failedRunIsDueAgain(w *world) {
 
 func runHandedBackDoesNotCount(w *world) {
 	j := w.accept(w.newJob("shop", "scan"), true)
-	w.no(w.StartRun(w.ctx, j.ID, 1, w.now(), true))
+	w.no(w.StartRun(w.ctx, job.Start{Job: j, N: 1, At: w.now(), Await: true}))
 	due := w.pass(time.Second)
 	w.announced()
 	w.no(w.FinishRun(w.ctx, job.Finish{Job: j, State: job.Accepted, DueAt: due, At: due}))
@@ -254,7 +254,7 @@ func runHandedBackKeepsTheLastError(w *world) {
 	f := w.retry(j, 1, 0)
 	w.no(w.FinishRun(w.ctx, f))
 	claimed := w.claim("scan")[0]
-	w.no(w.StartRun(w.ctx, j.ID, 2, w.now(), true))
+	w.no(w.StartRun(w.ctx, job.Start{Job: j, N: 2, At: w.now(), Await: true}))
 	// Without a time of its own it is due at once.
 	w.no(w.FinishRun(w.ctx, job.Finish{Job: claimed, State: job.Accepted, At: w.now()}))
 	got := w.read(j.ID)
@@ -265,7 +265,7 @@ func runHandedBackKeepsTheLastError(w *world) {
 func canceledJobNeedsNoRun(w *world) {
 	waiting := w.accept(w.newJob("shop", "scan"), false)
 	running := w.accept(w.newJob("shop", "scan"), true)
-	w.no(w.StartRun(w.ctx, running.ID, 1, w.now(), true))
+	w.no(w.StartRun(w.ctx, job.Start{Job: running, N: 1, At: w.now(), Await: true}))
 	for _, j := range []*job.Job{waiting, running} {
 		cb := w.owe(j, "https://my.server/bar")
 		cb.Event = job.EventCanceled

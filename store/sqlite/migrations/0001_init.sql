@@ -35,6 +35,7 @@ CREATE TABLE endpoints (
   authorization   BLOB,
   format          TEXT NOT NULL,
   concurrency     INTEGER NOT NULL,
+  progress_every  INTEGER NOT NULL, -- 0: that of the operation
   disabled        INTEGER NOT NULL,
   created_at      INTEGER NOT NULL,
   updated_at      INTEGER NOT NULL,
@@ -80,6 +81,8 @@ CREATE TABLE jobs (
   interrupted   INTEGER NOT NULL,
   rescued       INTEGER NOT NULL,
   targets       TEXT,             -- lines, each as the query of a URL
+  early         INTEGER NOT NULL, -- a callback was owed before its end
+  progress      TEXT,             -- JSON
   authorization BLOB,             -- sealed; NULL once terminal
   error         TEXT,             -- JSON
   result_status INTEGER NOT NULL, -- 0: no result
@@ -144,7 +147,7 @@ CREATE TABLE callbacks (
   created_at  INTEGER NOT NULL,
   give_up_at  INTEGER NOT NULL,
   state       INTEGER NOT NULL,
-  due_at      INTEGER,          -- NULL: terminal; 0: claimed
+  due_at      INTEGER,          -- NULL: terminal; 0: claimed; -1: when an earlier one is settled
   attempt_at  INTEGER NOT NULL, -- when the attempt in flight began; 0: none is
   attempts    INTEGER NOT NULL,
   interrupted INTEGER NOT NULL,
@@ -153,10 +156,14 @@ CREATE TABLE callbacks (
   settled_at  INTEGER NOT NULL,
   waiting     TEXT NOT NULL,
   last_status INTEGER NOT NULL,
-  last_error  TEXT NOT NULL
+  last_error  TEXT NOT NULL,
+  resent      INTEGER NOT NULL  -- after the job's end
 ) STRICT;
 CREATE INDEX callbacks_due ON callbacks (lane, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX callbacks_of_job ON callbacks (job);
+-- Of those that are pending: the early ones, and what waits for an older one.
+CREATE INDEX callbacks_early ON callbacks (job) WHERE state = 1 AND event NOT IN ('succeeded', 'failed', 'canceled', 'expired');
+CREATE INDEX callbacks_behind ON callbacks (job) WHERE due_at = -1;
 CREATE INDEX callbacks_of_app ON callbacks (app);
 -- Of the states that few callbacks are in: all but delivered.
 CREATE INDEX callbacks_of_state ON callbacks (app, state) WHERE state <> 2;

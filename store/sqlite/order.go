@@ -1,0 +1,206 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/ringback/ringback/job"
+)
+
+// The early callbacks of a job, those owed before its end, are sent one after the
+// other to each destination: one that is stored while an older one is pending has
+// due_at -1 until that is settled. All that follows from a settlement or from the
+// job's end is in its transaction, so that nothing waits for what is not there.
+
+// terminalEvents are job.Events; the index callbacks_early has them, too.
+const terminalEvents = `('succeeded', 'failed', 'canceled', 'expired')`
+
+const behind = -1 // the due_at of a callback that waits for an older one
+
+// isEarly tells whether a finish ends a job that owed callbacks before. Of a run's
+// end it is known; who ends a job from outside may not have heard of the last.
+func (c *conn) isEarly(f job.Finish) (early bool, err error) {
+	if !f.State.Terminal() || f.Run != nil && !f.Job.Early {
+		return false, nil
+	}
+	err = c.bind(`SELECT early FROM jobs WHERE key = ?`).key(f.Job.ID).each(func(row *scanner) { early = row.bool() })
+	return early, err
+}
+
+// ordered is what a write did to the callbacks of a job that has early ones, as they
+// are after it.
+type ordered struct {
+	discarded, owed []*job.Callback
+}
+
+func (o ordered) announce(emit func(job.Change), j *job.Job) {
+	for _, cb := range o.discarded {
+		emit(job.Change{Kind: job.CallbackSettled, Callback: cb})
+	}
+	announceOwed(emit, j, o.owed)
+}
+
+func announceOwed(emit func(job.Change), j *job.Job, owed []*job.Callback) {
+	for _, cb := range owed {
+		emit(job.Change{Kind: job.CallbackOwed, Job: j, Callback: cb})
+	}
+}
+
+// endEarly discards the early callbacks that are pending and not claimed, and stores
+// what the end owes.
+func (c *conn) endEarly(f job.Finish, did *ordered) error {
+	pending, err := c.callbacks(`INDEXED BY callbacks_early WHERE job = ? AND state = 1 AND event NOT IN `+terminalEvents+` AND due_at <> 0 ORDER BY key`,
+		func(b *binder) { b.key(f.Job.ID) })
+	if err != nil {
+		return err
+	}
+	if err := c.discard(pending, millis(f.At), did); err != nil {
+		return err
+	}
+	return c.insertOrdered(f.Callbacks, did)
+}
+
+// callbacks are those that a clause selects.
+func (c *conn) callbacks(clause string, bind func(*binder)) (found []*job.Callback, err error) {
+	b := c.bind(`SELECT ` + callbackColumns + ` FROM callbacks ` + clause)
+	bind(b)
+	err = b.each(func(row *scanner) { found = append(found, scanCallback(row)) })
+	return found, err
+}
+
+func (c *conn) discard(pending []*job.Callback, at int64, did *ordered) error {
+	for _, cb := range pending {
+		err := c.bind(`UPDATE callbacks SET state = 4, due_at = NULL, settled_at = ?2, waiting = '' WHERE key = ?1`).key(cb.ID).int(at).exec()
+		if err != nil {
+			return err
+		}
+		cb.State, cb.DueAt, cb.SettledAt, cb.Waiting = job.Discarded, timeOf(0), timeOf(at), ""
+	}
+	did.discarded = append(did.discarded, pending...)
+	return nil
+}
+
+// insertOrdered stores callbacks of a job that has early ones, each behind the early
+// ones that are pending.
+func (c *conn) insertOrdered(owed []job.OwedCallback, did *ordered) error {
+	for _, o := range owed {
+		cb, due := *o.Callback, dueAt(false, o.Callback.DueAt, o.Callback.CreatedAt)
+		err := c.bind(`SELECT 1 FROM callbacks INDEXED BY callbacks_early
+			WHERE job = ? AND state = 1 AND event NOT IN ` + terminalEvents + ` AND endpoint = ? AND url = ? LIMIT 1`).
+			key(cb.JobID).text(cb.Endpoint).text(cb.URL).each(func(*scanner) { due = behind })
+		if err != nil {
+			return err
+		}
+		if due == behind {
+			cb.DueAt, cb.Waiting = timeOf(0), job.WaitingOrder
+		}
+		if err := c.insertCallbackDue(&cb, due); err != nil {
+			return err
+		}
+		did.owed = append(did.owed, &cb)
+	}
+	return nil
+}
+
+// release makes those due at a time that wait behind nothing but a callback that was
+// settled.
+func (c *conn) release(settled *job.Callback, at int64, did *ordered) error {
+	free, err := c.callbacks(`b INDEXED BY callbacks_behind WHERE job = ? AND due_at = -1 AND endpoint = ? AND url = ? AND `+nothingBefore+` ORDER BY key`,
+		func(b *binder) { b.key(settled.JobID).text(settled.Endpoint).text(settled.URL) })
+	if err != nil {
+		return err
+	}
+	for _, cb := range free {
+		if err := c.bind(`UPDATE callbacks SET due_at = ?2, waiting = '' WHERE key = ?1`).key(cb.ID).int(max(at, 1)).exec(); err != nil {
+			return err
+		}
+		cb.DueAt, cb.Waiting = timeOf(max(at, 1)), ""
+	}
+	did.owed = append(did.owed, free...)
+	return nil
+}
+
+// nothingBefore holds for a callback b without an older early one.
+const nothingBefore = `NOT EXISTS (SELECT 1 FROM callbacks o INDEXED BY callbacks_early WHERE o.job = b.job AND o.state = 1
+	AND o.event NOT IN ` + terminalEvents + ` AND o.endpoint = b.endpoint AND o.url = b.url AND o.key < b.key)`
+
+// obsolete tells an early callback whose job has ended.
+func (c *conn) obsolete(id job.ID) (yes bool, err error) {
+	err = c.bind(`SELECT 1 FROM callbacks c JOIN jobs j ON j.key = c.job
+		WHERE c.key = ? AND c.event NOT IN ` + terminalEvents + ` AND NOT c.resent AND j.state >= 4`).
+		key(id).each(func(*scanner) { yes = true })
+	return yes, err
+}
+
+// insertStarted stores what a run's start owes, unless an earlier start did.
+func (c *conn) insertStarted(st *start, did *ordered) error {
+	if len(st.owed) == 0 {
+		return nil
+	}
+	told := false
+	err := c.bind(`SELECT 1 FROM callbacks WHERE job = ? AND event = ? LIMIT 1`).key(st.id).text(string(st.owed[0].Callback.Event)).
+		each(func(*scanner) { told = true })
+	if err != nil || told {
+		return err
+	}
+	if err := c.bind(`UPDATE jobs SET early = 1 WHERE key = ?`).key(st.id).exec(); err != nil {
+		return err
+	}
+	return c.insertOrdered(st.owed, did)
+}
+
+// Progress implements job.Runs.
+func (s *Store) Progress(ctx context.Context, p job.Progress) error {
+	var did ordered
+	var after *job.Job
+	err := s.write(ctx, func(c *conn) error {
+		did, after = ordered{}, nil
+		err := c.bind(`UPDATE jobs SET progress = ?3, early = early OR ?4 WHERE key = ?1 AND state IN (2, 3) AND runs = ?2`).
+			key(p.Job.ID).int(int64(p.N)).text(string(p.Value)).bool(len(p.Callbacks) > 0).exec()
+		if err != nil {
+			return err
+		}
+		if c.Changes() == 0 {
+			if err := c.missing("jobs", p.Job.ID); err != nil {
+				return err
+			}
+			return job.ErrNotFound
+		}
+		if err := c.replace(p.Callbacks, millis(p.At), &did); err != nil {
+			return err
+		}
+		return c.bind(`SELECT ` + jobColumns + ` FROM jobs j WHERE j.key = ?`).key(p.Job.ID).each(func(row *scanner) { after = scanJob(row) })
+	}, func(emit func(job.Change)) {
+		emit(job.Change{Kind: job.JobProgressed, Job: after})
+		did.announce(emit, after)
+	})
+	if err != nil {
+		return fmt.Errorf("progress of %s: %w", p.Job.ID.Job(), err)
+	}
+	return nil
+}
+
+// replace stores callbacks in the place of those that nobody has tried to send yet.
+func (c *conn) replace(owed []job.OwedCallback, at int64, did *ordered) error {
+	for _, o := range owed {
+		old, err := c.callbacks(`INDEXED BY callbacks_early WHERE job = ? AND state = 1 AND event NOT IN `+terminalEvents+` AND event = ?
+			AND endpoint = ? AND url = ? AND attempts = 0 AND due_at <> 0 AND key < ? ORDER BY key`, func(b *binder) {
+			b.key(o.Callback.JobID).text(string(o.Callback.Event)).text(o.Callback.Endpoint).text(o.Callback.URL).key(owed[0].Callback.ID)
+		})
+		if err != nil {
+			return err
+		}
+		if err := c.discard(old, at, did); err != nil {
+			return err
+		}
+	}
+	if err := c.insertOrdered(owed, did); err != nil {
+		return err
+	}
+	var errs []error
+	for _, old := range did.discarded { // others may have waited for them
+		errs = append(errs, c.release(old, at, did))
+	}
+	return errors.Join(errs...)
+}
