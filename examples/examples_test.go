@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -223,7 +224,7 @@ func listen(t *testing.T) (url string, got <-chan callback) {
 		if err != nil {
 			t.Error(err)
 		}
-		all <- callback{r.Header, body}
+		all <- callback{r.Header, slices.Clip(body)}
 	}))
 	t.Cleanup(server.Close)
 	return server.URL, all
