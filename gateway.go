@@ -170,6 +170,7 @@ func (g *Gateway) assemble(ctx context.Context) error {
 		runs[i] = executor.Operation{Operation: operations[i], Backend: op.Backend}
 	}
 	g.sender = callback.New(callback.Options{Store: g.store, Client: g.client, Seal: g.seal, Operations: operations, ResultLink: g.resultLink,
+		OpenBody:  func(b job.Body) (io.ReadCloser, error) { return body.Open(g.bodies, b) },
 		UserAgent: "Ringback/" + opt.Version, Log: opt.Log, Now: opt.Now, Registerer: registry})
 	g.executor = executor.New(executor.Options{Store: g.store, Bodies: g.bodies, Seal: g.seal, Operations: runs, Owe: g.sender.Owe,
 		Disown: g.sender.Disown, Log: opt.Log, Now: opt.Now, Registerer: registry})

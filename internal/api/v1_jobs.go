@@ -120,7 +120,8 @@ func (v *v1) cancelJob(ctx context.Context, in *JobPath) (*reply[client.Job], er
 	if err != nil {
 		return nil, err
 	}
-	j, err := v.opt.Store.Job(ctx, appOf(ctx).Name, id)
+	// Whole, since a callback's template may speak of the request.
+	j, err := v.opt.Store.WholeJob(ctx, appOf(ctx).Name, id)
 	if err != nil {
 		return nil, storeProblem(ctx, v.opt.Log, "read job", err)
 	}

@@ -11,13 +11,22 @@ import (
 	"github.com/ringback/ringback/job"
 )
 
-// appendEnvelope appends the default format of a callback's body, as docs/callback.md
-// describes it. It depends on nothing but its arguments, which are frozen: every
-// attempt's body is the same. link makes the URL of a result that is not inline.
+// envelope is the default: JSON in which the type, the timestamp and the data of
+// Standard Webhooks stand around the result.
+type envelope struct{}
+
+func (envelope) links(m message) bool { return m.large() }
+
+func (envelope) content(m message) (content, error) {
+	return content{Type: typeJSON, Body: appendEnvelope(make([]byte, 0, 1024+2*len(m.job.ResultBody().Inline)), m.cb, m.job)}, nil
+}
+
+// appendEnvelope appends the envelope, as docs/callback.md describes it. It depends
+// on nothing but its arguments, which are frozen: every attempt's body is the same.
 //
 // It is written by hand since it is made for each message; a test compares it
 // with encoding/json.
-func appendEnvelope(b []byte, cb *job.Callback, j *job.Job, link func(job.ID) string) []byte {
+func appendEnvelope(b []byte, cb *job.Callback, j *job.Job) []byte {
 	b = append(b, `{"type":"`...)
 	b = append(append(append(b, cb.Operation...), '.'), cb.Event...)
 	b = append(b, `","timestamp":`...)
@@ -25,7 +34,7 @@ func appendEnvelope(b []byte, cb *job.Callback, j *job.Job, link func(job.ID) st
 	b = append(b, `,"data":{"job":`...)
 	b = appendJob(b, j)
 	if j.Result != nil {
-		b = appendResult(b, j, link)
+		b = appendResult(b, cb, j)
 	}
 	if j.Error != nil && j.State != job.Succeeded {
 		b = append(b, `,"error":{"code":`...)
@@ -65,14 +74,14 @@ func appendJob(b []byte, j *job.Job) []byte {
 // appendResult puts the result where a receiver finds it without guessing: JSON
 // as result, text as result_text, other octets as result_base64, and what is too
 // large for a callback as result_url.
-func appendResult(b []byte, j *job.Job, link func(job.ID) string) []byte {
+func appendResult(b []byte, cb *job.Callback, j *job.Job) []byte {
 	b = append(b, `,"content_type":`...)
 	b = appendString(b, j.Result.ContentType)
 	content := j.ResultBody()
 	switch {
 	case content.Ref != "":
 		b = append(b, `,"result_url":`...)
-		return appendString(b, link(j.ID))
+		return appendString(b, cb.Link)
 	case isJSON(j.Result.ContentType) && utf8.Valid(content.Inline) && json.Valid(content.Inline):
 		b = append(b, `,"result":`...)
 		return append(b, content.Inline...)

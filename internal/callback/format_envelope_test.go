@@ -46,7 +46,9 @@ func TestEnvelopeIsAsDocumented(t *testing.T) {
 		"text":         inline("text/plain; charset=utf-8", "line one\nline \"two\" </script> é\u2028"),
 		"binary":       inline("image/png", "\x89PNG\r\n\x1a\n\x00\xff"),
 		"empty":        inline("", ""),
-		"large":        func(_ *job.Callback, j *job.Job) { j.Result.Body = job.Body{Ref: "ab", Size: 1 << 20} },
+		"large": func(cb *job.Callback, j *job.Job) {
+			j.Result.Body, cb.Link = job.Body{Ref: "ab", Size: 1 << 20}, link(j.ID)
+		},
 		"echo": func(_ *job.Callback, j *job.Job) {
 			j.Result = &job.Result{Status: 200, ContentType: "text/plain", Echo: true}
 			j.Request.Body = job.Body{Inline: []byte("as it came"), Size: 10}
@@ -64,7 +66,7 @@ func TestEnvelopeIsAsDocumented(t *testing.T) {
 			t.Parallel()
 			cb, j := fixture()
 			change(cb, j)
-			body := appendEnvelope(nil, cb, j, link)
+			body := appendEnvelope(nil, cb, j)
 			if !json.Valid(body) {
 				t.Fatalf("not JSON: %s", body)
 			}
@@ -110,7 +112,7 @@ func FuzzEnvelopeIsAlwaysJSON(f *testing.F) {
 	f.Fuzz(func(t *testing.T, contentType string, content []byte, echo string) {
 		cb, j := fixture()
 		j.Result.ContentType, j.Result.Body, j.Echo = contentType, job.Body{Inline: content, Size: int64(len(content))}, echo
-		if body := appendEnvelope(nil, cb, j, link); !json.Valid(body) {
+		if body := appendEnvelope(nil, cb, j); !json.Valid(body) {
 			t.Fatalf("not JSON: %q", body)
 		}
 	})
@@ -121,6 +123,6 @@ func BenchmarkEnvelope(b *testing.B) {
 	buf := make([]byte, 0, 1024)
 	b.ReportAllocs()
 	for b.Loop() {
-		buf = appendEnvelope(buf[:0], cb, j, link)
+		buf = appendEnvelope(buf[:0], cb, j)
 	}
 }

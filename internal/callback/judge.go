@@ -203,6 +203,8 @@ type metrics struct {
 	settled  *prometheus.CounterVec
 	attempts *prometheus.CounterVec
 	seconds  prometheus.Histogram
+
+	templateErrors *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) metrics {
@@ -213,8 +215,10 @@ func newMetrics(r prometheus.Registerer) metrics {
 			Help: "Attempts at callbacks, by outcome: the class of the status (2xx to 5xx), or the error class."}, []string{"outcome"}),
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "ringback_attempt_seconds",
 			Help: "Duration of attempts at callbacks.", Buckets: prometheus.ExponentialBuckets(0.001, 3, 10)}),
+		templateErrors: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ringback_template_errors_total",
+			Help: "Callbacks whose template failed, so that an envelope takes its place."}, []string{"operation"}),
 	}
-	r.MustRegister(m.settled, m.attempts, m.seconds)
+	r.MustRegister(m.settled, m.attempts, m.seconds, m.templateErrors)
 	return m
 }
 

@@ -182,11 +182,11 @@ func TestEachAttemptHasItsOwnTimestampAndSignatureUnderOneID(t *testing.T) {
 	s := &Sender{}
 	cb, j := fixture()
 	p := &place{current: []sign.Secret{secret}}
-	body := appendEnvelope(nil, cb, j, link)
+	body := appendEnvelope(nil, cb, j)
 	var headers []http.Header
 	for n := range 2 {
 		started := at.Add(time.Duration(n) * time.Minute)
-		h, err := s.header(p, job.Delivery{Callback: cb, Job: j}, &job.Attempt{N: n + 1, StartedAt: started}, body)
+		h, err := s.header(p, job.Delivery{Callback: cb, Job: j}, &job.Attempt{N: n + 1, StartedAt: started}, content{Type: typeJSON, Body: body})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -80,6 +80,16 @@ func (p places) of(ctx context.Context, cb *job.Callback) (*place, error) {
 	return &with, nil
 }
 
+// withQuery is the place with something behind the query of its URL.
+func (p *place) withQuery(query string) *place {
+	if query == "" {
+		return p
+	}
+	with := *p
+	with.target = p.target.WithQuery(query)
+	return &with
+}
+
 func (p places) endpoint(ctx context.Context, app, name string) (*place, error) {
 	return p.get(ctx, app, name, p.readEndpoint)
 }

@@ -4,10 +4,10 @@
 package callback
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -35,8 +35,11 @@ type Options struct {
 	Client     *outbound.Client
 	Seal       *seal.Sealer
 	Operations []job.Operation
-	// ResultLink makes a signed link to a job's result.
-	ResultLink  func(job.ID) string
+	// ResultLink makes a signed link to a job's result: the job's URL, "/result?" and
+	// a token.
+	ResultLink func(job.ID) string
+	// OpenBody opens a body that is not inline, fs.ErrNotExist where it is no more.
+	OpenBody    func(job.Body) (io.ReadCloser, error)
 	Concurrency int   // of a lane; 32
 	MaxItems    int   // callbacks in memory; 8192
 	MaxBytes    int64 // of their jobs; 64 MiB
@@ -58,6 +61,7 @@ type Sender struct {
 	contracts map[string]job.Contract
 	window    *window.Window[job.Delivery]
 	places    places
+	templates map[string]*Program // of the operations that have one
 	breakers  breakers
 	metrics   metrics
 
@@ -71,10 +75,17 @@ func New(opt Options) *Sender {
 	setDefault(&opt.MaxItems, 8192)
 	setDefault(&opt.MaxBytes, 64<<20)
 	setDefault(&opt.Workers, 1024)
-	s := &Sender{opt: opt, contracts: map[string]job.Contract{}, breakers: newBreakers(), metrics: newMetrics(opt.Registerer),
+	s := &Sender{opt: opt, contracts: map[string]job.Contract{}, templates: map[string]*Program{}, breakers: newBreakers(), metrics: newMetrics(opt.Registerer),
 		verifyWake: make(chan struct{}, 1)}
 	for _, op := range opt.Operations {
 		s.contracts[op.Name] = op.WithDefaults().Callback
+		if text := op.Callback.Template; text != "" {
+			p, err := ParseTemplate(text)
+			if err != nil {
+				opt.Log.Error("the template cannot be used", "operation", op.Name, "error", err)
+			}
+			s.templates[op.Name] = p
+		}
 	}
 	s.places = newPlaces(opt)
 	s.window = window.New(window.Options[job.Delivery]{
@@ -83,7 +94,7 @@ func New(opt Options) *Sender {
 		Load: func(ctx context.Context, lane string, limit int) ([]job.Delivery, time.Time, error) {
 			return opt.Store.ClaimCallbacks(ctx, lane, opt.Now(), limit)
 		},
-		Size:   func(d job.Delivery) int64 { return d.Job.MemoryBytes() },
+		Size:   job.Delivery.MemoryBytes,
 		Run:    s.deliver,
 		Failed: func(_ string, err error) { opt.Log.Error("load callbacks", "error", err) },
 		Now:    opt.Now,
@@ -163,7 +174,8 @@ func (s *Sender) Owe(ctx context.Context, j *job.Job, state job.State, at time.T
 	for i := range j.Targets {
 		cb := s.owe(ctx, j, &j.Targets[i], state.Event(), at)
 		if cb != nil {
-			owed = append(owed, job.OwedCallback{Callback: cb, Claimed: s.window.Reserve(cb.Lane(), j.MemoryBytes())})
+			d := job.Delivery{Callback: cb, Job: j}
+			owed = append(owed, job.OwedCallback{Callback: cb, Claimed: s.window.Reserve(cb.Lane(), d.MemoryBytes())})
 		}
 	}
 	return owed
@@ -173,15 +185,13 @@ func (s *Sender) Owe(ctx context.Context, j *job.Job, state job.State, at time.T
 // want to hear of it.
 func (s *Sender) owe(ctx context.Context, j *job.Job, t *job.Target, event job.Event, at time.Time) *job.Callback {
 	contract := s.contract(j.Operation)
-	events, method := contract.Events, contract.Method
+	events, endpoint := contract.Events, job.Endpoint{}
 	if t.Endpoint != "" {
 		// One that cannot be read now is owed all the same; its attempts will tell.
 		if p, err := s.places.endpoint(ctx, j.App, t.Endpoint); err == nil {
-			if len(p.endpoint.Events) > 0 {
-				events = p.endpoint.Events
-			}
-			if p.endpoint.Method != "" {
-				method = p.endpoint.Method
+			endpoint = p.endpoint
+			if len(endpoint.Events) > 0 {
+				events = endpoint.Events
 			}
 		}
 	}
@@ -191,9 +201,12 @@ func (s *Sender) owe(ctx context.Context, j *job.Job, t *job.Target, event job.E
 	if !slices.Contains(events, event) {
 		return nil
 	}
-	return &job.Callback{ID: s.opt.Store.NewID(at), JobID: j.ID, App: j.App, Operation: j.Operation, Event: event,
-		Endpoint: t.Endpoint, URL: t.URL, Method: cmp.Or(t.Method, method), CreatedAt: at, DueAt: at,
+	cb := &job.Callback{ID: s.opt.Store.NewID(at), JobID: j.ID, App: j.App, Operation: j.Operation, Event: event,
+		Endpoint: t.Endpoint, URL: t.URL, CreatedAt: at, DueAt: at,
 		GiveUpAt: at.Add(contract.GiveUpAfter), State: job.Pending}
+	cb.Method, cb.Format = choose(t, &endpoint, &contract)
+	s.freeze(cb, j)
+	return cb
 }
 
 // OweUnclaimed is Owe without places: the callbacks wait for their turn on disk.
@@ -210,7 +223,7 @@ func (s *Sender) OweUnclaimed(j *job.Job, state job.State, at time.Time) []job.O
 func (s *Sender) Disown(j *job.Job, owed []job.OwedCallback) {
 	for _, o := range owed {
 		if o.Claimed {
-			s.window.Release(o.Callback.Lane(), j.MemoryBytes())
+			s.window.Release(o.Callback.Lane(), job.Delivery{Callback: o.Callback, Job: j}.MemoryBytes())
 		}
 	}
 }
@@ -281,13 +294,16 @@ func (s *Sender) try(ctx context.Context, d job.Delivery, a *job.Attempt) (verdi
 	if err := s.opt.Store.StartAttempt(ctx, d.Callback.ID, a.N, a.StartedAt, d.Callback.Rescued); err != nil {
 		return verdict{}, err
 	}
-	body := appendEnvelope(make([]byte, 0, 1024+2*len(d.Job.ResultBody().Inline)), d.Callback, d.Job, s.opt.ResultLink)
-	header, err := s.header(place, d, a, body)
+	c, err := formatOf(d.Callback).content(message{cb: d.Callback, job: d.Job, open: s.opt.OpenBody})
 	if err != nil {
 		return verdict{}, err
 	}
-	answer, err := place.send(ctx, s.opt.Client, &outbound.Request{Method: d.Callback.Method, Header: header, Body: body,
-		Timeout: s.contract(d.Callback.Operation).Timeout})
+	place = place.withQuery(c.Query)
+	header, err := s.header(place, d, a, c)
+	if err != nil {
+		return verdict{}, err
+	}
+	answer, err := place.send(ctx, s.opt.Client, c.request(d.Callback.Method, header, s.contract(d.Callback.Operation).Timeout))
 	v := judge(a, answer, err)
 	if err != nil && ctx.Err() != nil {
 		v = verdict{kind: cutOff} // whether the receiver has it is not known
@@ -304,12 +320,21 @@ func (s *Sender) contract(operation string) job.Contract {
 
 // header makes the header of an attempt: what the endpoint wants, then what is
 // ours, the signature last.
-func (s *Sender) header(p *place, d job.Delivery, a *job.Attempt, body []byte) (http.Header, error) {
+func (s *Sender) header(p *place, d job.Delivery, a *job.Attempt, c content) (http.Header, error) {
 	h := make(http.Header, 8+len(p.headers))
 	for name, value := range p.headers {
 		h[name] = value
 	}
-	h["Content-Type"] = contentTypeJSON
+	for name, values := range c.Header {
+		h[name] = values
+	}
+	switch c.Type {
+	case "":
+	case typeJSON:
+		h["Content-Type"] = contentTypeJSON
+	default:
+		h["Content-Type"] = []string{c.Type}
+	}
 	if h["User-Agent"] == nil {
 		h["User-Agent"] = []string{s.opt.UserAgent}
 	}
@@ -319,14 +344,16 @@ func (s *Sender) header(p *place, d job.Delivery, a *job.Attempt, body []byte) (
 			h["Tracestate"] = []string{t.State}
 		}
 	}
-	m := sign.Message{ID: d.Callback.ID.Callback(), Timestamp: a.StartedAt, Body: body}
+	// One that says something outside the body (c.outside) is to be signed over that,
+	// too, and one that is streamed is read through (c.Open).
+	m := sign.Message{ID: d.Callback.ID.Callback(), Timestamp: a.StartedAt, Body: c.Body}
 	if err := sign.Sign(h, m, p.signing(a.StartedAt)...); err != nil {
 		return nil, fmt.Errorf("sign: %w", err)
 	}
 	return h, nil
 }
 
-var contentTypeJSON = []string{"application/json"}
+var contentTypeJSON = []string{typeJSON}
 
 // settle stores the outcome of an attempt, and keeps trying while the store can
 // take nothing: what was delivered must not be sent again for want of a row.

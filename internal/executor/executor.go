@@ -198,10 +198,13 @@ func (e *Executor) Instantly(ctx context.Context, j *job.Job) *job.Finish {
 	return f
 }
 
-// ended is a finish's job with its result: what callbacks are owed for.
+// ended is a finish's job as it is at its end: what callbacks are owed for.
 func ended(f *job.Finish) *job.Job {
 	j := *f.Job
-	j.Result = f.Result
+	j.State, j.Result, j.Error, j.FinishedAt = f.State, f.Result, f.Error, f.At
+	if f.Run != nil && j.StartedAt.IsZero() {
+		j.StartedAt = f.Run.StartedAt
+	}
 	return &j
 }
 

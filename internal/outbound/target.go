@@ -32,6 +32,24 @@ func (t *Target) Origin() string { return t.origin }
 // URL is the URL as it was given.
 func (t *Target) URL() string { return t.url }
 
+// WithQuery is t with query, which is in its encoded form, behind the query that it
+// has: what is there stays as it is.
+func (t *Target) WithQuery(query string) *Target {
+	with := *t
+	with.url, with.requestURI = appendQuery(t.url, query), appendQuery(t.requestURI, query)
+	return &with
+}
+
+func appendQuery(url, query string) string {
+	switch {
+	case !strings.Contains(url, "?"):
+		return url + "?" + query
+	case strings.HasSuffix(url, "?"), strings.HasSuffix(url, "&"):
+		return url + query
+	}
+	return url + "&" + query
+}
+
 // String is the origin, so that a logged Target gives no secret away.
 func (t *Target) String() string { return t.origin }
 
