@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/ringback/ringback/internal/api"
 	"github.com/ringback/ringback/job"
+	"github.com/ringback/ringback/sign"
 )
 
 // ErrSealKey is returned by New for a seal key other than the store's own.
@@ -106,8 +107,12 @@ func (g *Gateway) DevSecret(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("dev secret: %w", err)
 	}
-	secret, err := g.seal.Open(app.Secrets.Current, "secret")
-	return string(secret), err
+	plain, err := g.seal.Open(app.Secrets.Current, "secret")
+	if err != nil {
+		return "", fmt.Errorf("dev secret: %w", err)
+	}
+	keys, err := sign.ParseKeys(string(plain))
+	return keys.Shared.Reveal(), err
 }
 
 // backlogCollector reports what is unfinished. With a large backlog counting it is

@@ -15,8 +15,8 @@ type Endpoint struct {
 	Auth *EndpointAuth `json:"auth,omitempty" doc:"How the gateway shows who calls. Secrets are never shown."`
 	// Verification is nil where the gateway asks for no proof.
 	Verification *Verification `json:"verification,omitempty" doc:"Whether the receiver has shown that it wants callbacks, where the gateway asks for that."`
-	CreatedAt   Time              `json:"created_at" format:"date-time" doc:"When it was registered."`
-	UpdatedAt   Time              `json:"updated_at" format:"date-time" doc:"When it was last changed."`
+	CreatedAt    Time          `json:"created_at" format:"date-time" doc:"When it was registered."`
+	UpdatedAt    Time          `json:"updated_at" format:"date-time" doc:"When it was last changed."`
 }
 
 // EndpointCreate registers a callback URL.
@@ -50,5 +50,9 @@ type EndpointPatch struct {
 // Secret is a signing secret, of an endpoint or of the app itself.
 type Secret struct {
 	Secret        string `json:"secret" doc:"The secret that callbacks are signed with." example:"whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"`
+	LegacySecret  string `json:"legacy_secret,omitempty" doc:"The secret that was brought along, which legacy schemes sign with."`
+	PublicKey     string `json:"public_key" doc:"The public half of the Ed25519 key of v1a and RFC 9421." example:"whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="`
+	PublicKeysURL string `json:"public_keys_url" doc:"Where it is for everybody, with the one before it as long as that signs too."`
+	JWKSURL       string `json:"jwks_url" doc:"The same as a JSON Web Key Set."`
 	PreviousUntil Time   `json:"previous_until,omitzero" format:"date-time" doc:"Until when the secret before it signs too."`
 }

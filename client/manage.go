@@ -57,6 +57,12 @@ func (c *Client) RotateSecret(ctx context.Context, endpoint string) (*Secret, er
 	return ask[Secret](ctx, c, "POST", secretPath(endpoint)+"/rotate", nil)
 }
 
+// BringSecret replaces a secret, named as for Secret, by one that the receiver has
+// already: a whsec_, or for a legacy scheme any text. The old one signs too for a day.
+func (c *Client) BringSecret(ctx context.Context, endpoint, secret string) (*Secret, error) {
+	return ask[Secret](ctx, c, "POST", secretPath(endpoint)+"/rotate", map[string]string{"secret": secret})
+}
+
 func endpointPath(name string) string { return "/endpoints/" + url.PathEscape(name) }
 
 func secretPath(endpoint string) string {

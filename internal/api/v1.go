@@ -112,6 +112,7 @@ func (a *API) newV1(mux *http.ServeMux) *v1 {
 	v.registerCallbacks()
 	v.registerEndpoints()
 	v.registerSecrets()
+	v.registerKeys()
 	v.registerApps()
 	return v
 }

@@ -39,6 +39,7 @@ const (
 const (
 	ClassStatus     = "status"
 	ClassNoEndpoint = "no_endpoint"
+	ClassUnsigned   = "unsigned" // the scheme cannot sign a body of this size
 	ClassToken      = "token"    // the endpoint's OAuth2 server gave no token; nothing was sent to the receiver
 	ClassInternal   = "internal" // the gateway itself could not make the attempt, until its time was over
 )

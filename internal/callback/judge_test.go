@@ -178,10 +178,10 @@ func FuzzRetryAfter(f *testing.F) {
 
 func TestEachAttemptHasItsOwnTimestampAndSignatureUnderOneID(t *testing.T) {
 	t.Parallel()
-	secret := sign.NewSecret()
+	keys := sign.NewKeys()
 	s := &Sender{}
 	cb, j := fixture()
-	p := &place{current: []sign.Secret{secret}}
+	p := &place{current: []sign.Keys{keys}}
 	body := appendEnvelope(nil, cb, j)
 	var headers []http.Header
 	for n := range 2 {
@@ -190,7 +190,7 @@ func TestEachAttemptHasItsOwnTimestampAndSignatureUnderOneID(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := sign.Verify(h, body, started, secret); err != nil {
+		if _, err := sign.Verify(h, body, started, keys.Shared); err != nil {
 			t.Errorf("attempt %d: %v", n+1, err)
 		}
 		headers = append(headers, h)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,17 +21,12 @@ type place struct {
 	target   *outbound.Target
 	headers  http.Header
 	auth     credentials
-	current  []sign.Secret
-	rotating []sign.Secret // current and previous
-	until    time.Time     // the previous one's end
-}
-
-// signing are the secrets that sign at a time: two while one replaces the other.
-func (p *place) signing(now time.Time) []sign.Secret {
-	if now.Before(p.until) {
-		return p.rotating
-	}
-	return p.current
+	schemes  sign.Schemes // of the endpoint
+	current  []sign.Keys
+	// rotating are current and previous, rotatingOld previous and current, until the
+	// previous one's end.
+	rotating, rotatingOld []sign.Keys
+	until                 time.Time
 }
 
 // places keeps the endpoints and secrets of apps in memory, so that an attempt
@@ -147,6 +143,9 @@ func (p places) readEndpoint(ctx context.Context, app, name string) (*place, err
 		}
 		pl.headers.Set("Authorization", string(plain))
 	}
+	if pl.schemes, err = sign.ParseSchemes(e.Signature); err != nil {
+		return nil, fmt.Errorf("signature of endpoint %s: %w", name, err)
+	}
 	if pl.auth, err = p.credentialsOf(&e); err != nil {
 		return nil, err
 	}
@@ -165,15 +164,17 @@ func (p places) open(pl *place, s job.Secrets) error {
 		if err != nil {
 			return fmt.Errorf("signing secret: %w", err)
 		}
-		secret, err := sign.ParseSecret(string(text))
+		keys, err := sign.ParseKeys(string(text))
 		if err != nil {
 			return fmt.Errorf("signing secret: %w", err)
 		}
 		if i == 0 {
-			pl.current = []sign.Secret{secret}
+			pl.current = []sign.Keys{keys}
 		}
-		pl.rotating = append(pl.rotating, secret)
+		pl.rotating = append(pl.rotating, keys)
 	}
+	pl.rotatingOld = slices.Clone(pl.rotating)
+	slices.Reverse(pl.rotatingOld)
 	pl.until = s.PreviousUntil
 	return nil
 }

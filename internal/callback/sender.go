@@ -59,11 +59,13 @@ type Options struct {
 type Sender struct {
 	opt       Options
 	contracts map[string]job.Contract
-	window    *window.Window[job.Delivery]
-	places    places
-	templates map[string]*Program // of the operations that have one
-	breakers  breakers
-	metrics   metrics
+	// signatures are the operations' schemes, as far as they are not the default.
+	signatures map[string]sign.Schemes
+	window     *window.Window[job.Delivery]
+	places     places
+	templates  map[string]*Program // of the operations that have one
+	breakers   breakers
+	metrics    metrics
 
 	verifyWake chan struct{} // an endpoint may have to be verified
 	endVerify  func()        // nil: none is
@@ -75,10 +77,13 @@ func New(opt Options) *Sender {
 	setDefault(&opt.MaxItems, 8192)
 	setDefault(&opt.MaxBytes, 64<<20)
 	setDefault(&opt.Workers, 1024)
-	s := &Sender{opt: opt, contracts: map[string]job.Contract{}, templates: map[string]*Program{}, breakers: newBreakers(), metrics: newMetrics(opt.Registerer),
+	s := &Sender{opt: opt, contracts: map[string]job.Contract{}, signatures: map[string]sign.Schemes{}, templates: map[string]*Program{}, breakers: newBreakers(), metrics: newMetrics(opt.Registerer),
 		verifyWake: make(chan struct{}, 1)}
 	for _, op := range opt.Operations {
 		s.contracts[op.Name] = op.WithDefaults().Callback
+		if schemes, _ := sign.ParseSchemes(op.Callback.Signature); schemes != nil { // the intake refuses what is malformed
+			s.signatures[op.Name] = schemes
+		}
 		if text := op.Callback.Template; text != "" {
 			p, err := ParseTemplate(text)
 			if err != nil {
@@ -300,6 +305,10 @@ func (s *Sender) try(ctx context.Context, d job.Delivery, a *job.Attempt) (verdi
 	}
 	place = place.withQuery(c.Query)
 	header, err := s.header(place, d, a, c)
+	if errors.Is(err, sign.ErrStreamed) {
+		a.Error = ClassUnsigned
+		return verdict{kind: giveUp}, nil
+	}
 	if err != nil {
 		return verdict{}, err
 	}
@@ -344,13 +353,7 @@ func (s *Sender) header(p *place, d job.Delivery, a *job.Attempt, c content) (ht
 			h["Tracestate"] = []string{t.State}
 		}
 	}
-	// One that says something outside the body (c.outside) is to be signed over that,
-	// too, and one that is streamed is read through (c.Open).
-	m := sign.Message{ID: d.Callback.ID.Callback(), Timestamp: a.StartedAt, Body: c.Body}
-	if err := sign.Sign(h, m, p.signing(a.StartedAt)...); err != nil {
-		return nil, fmt.Errorf("sign: %w", err)
-	}
-	return h, nil
+	return h, s.sign(p, p.target, &d, a, sign.Request{Message: sign.Message{Body: c.Body}, Open: c.Open, Method: d.Callback.Method, Header: h}, c.outside())
 }
 
 var contentTypeJSON = []string{typeJSON}

@@ -222,7 +222,8 @@ func (v *verifier) challenge(ctx context.Context, p *place) error {
 	body = append(appendString(body, p.endpoint.Name), `,"challenge":"`+challenge+`"}}`...)
 	h := v.verifyHeader(p)
 	h["Content-Type"] = contentTypeJSON
-	if err := sign.Sign(h, sign.Message{ID: "ver_" + rand.Text(), Timestamp: now, Body: body}, p.signing(now)...); err != nil {
+	m := sign.Message{ID: "ver_" + rand.Text(), Timestamp: now, Body: body}
+	if err := sign.Schemes(nil).Sign(sign.Request{Message: m, Header: h}, p.signing(now, 1)...); err != nil {
 		return err
 	}
 	answer, err := p.send(ctx, v.opt.Client, &outbound.Request{Method: http.MethodPost, Header: h, Body: body, Timeout: verifyTimeout})

@@ -50,6 +50,10 @@ func appendQuery(url, query string) string {
 	return url + "&" + query
 }
 
+// RequestURL is the URL as the receiver sees it: host, port and path are those that
+// are sent (RFC 9421 §2.2.2).
+func (t *Target) RequestURL() string { return t.origin + t.requestURI }
+
 // String is the origin, so that a logged Target gives no secret away.
 func (t *Target) String() string { return t.origin }
 
