@@ -173,7 +173,7 @@ func (g *Gateway) assemble(ctx context.Context) error {
 		OpenBody:  func(b job.Body) (io.ReadCloser, error) { return body.Open(g.bodies, b) },
 		UserAgent: "Ringback/" + opt.Version, Log: opt.Log, Now: opt.Now, Registerer: registry})
 	g.executor = executor.New(executor.Options{Store: g.store, Bodies: g.bodies, Seal: g.seal, Operations: runs, Owe: g.sender.Owe,
-		Disown: g.sender.Disown, Log: opt.Log, Now: opt.Now, Registerer: registry})
+		Disown: g.sender.Disown, Early: g.sender, Log: opt.Log, Now: opt.Now, Registerer: registry})
 	apiOptions := api.Options{Store: g.store, Bodies: g.bodies, Seal: g.seal, Slots: g.executor, CheckHeader: outbound.CheckHeader,
 		CheckURL: func(url string) error { _, err := g.client.Check(url); return err },
 		Owed:     g.sender.OweUnclaimed, Prefix: opt.Prefix, PublicURL: opt.PublicURL, Dev: opt.Dev,

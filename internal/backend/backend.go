@@ -4,6 +4,7 @@ package backend
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -49,9 +50,20 @@ type Run struct {
 	Authorization, Cookie string
 	Bodies                body.Storage
 	MaxResult             int64 // bytes
+	// Progress takes how far the attempt is, a JSON value of at most
+	// job.MaxProgressBytes; the last one counts. It is safe for concurrent use and does
+	// not wait; nil where nobody is told. Report calls it.
+	Progress func(json.RawMessage)
 	// Fresh demands that no part of the attempt may be repeated behind our back:
 	// the run is at_most_once.
 	Fresh bool
+}
+
+// Report says how far the attempt is; see Progress.
+func (r *Run) Report(value json.RawMessage) {
+	if r.Progress != nil {
+		r.Progress(value)
+	}
 }
 
 // OpenRequest reads the request's body.

@@ -33,6 +33,9 @@ func appendEnvelope(b []byte, cb *job.Callback, j *job.Job) []byte {
 	b = appendTime(b, cb.CreatedAt)
 	b = append(b, `,"data":{"job":`...)
 	b = appendJob(b, j)
+	if cb.Event == job.EventProgress {
+		b = append(append(b, `,"progress":`...), cb.Data...)
+	}
 	if j.Result != nil {
 		b = appendResult(b, cb, j)
 	}
@@ -67,8 +70,11 @@ func appendJob(b []byte, j *job.Job) []byte {
 		b = append(b, `,"started_at":`...)
 		b = appendTime(b, j.StartedAt)
 	}
-	b = append(b, `,"finished_at":`...)
-	return append(appendTime(b, j.FinishedAt), '}')
+	if !j.FinishedAt.IsZero() {
+		b = append(b, `,"finished_at":`...)
+		b = appendTime(b, j.FinishedAt)
+	}
+	return append(b, '}')
 }
 
 // appendResult puts the result where a receiver finds it without guessing: JSON

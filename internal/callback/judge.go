@@ -31,6 +31,7 @@ const (
 	unproven                        // no attempt was made: the endpoint is not verified
 	putOff                          // no attempt was made: something of ours is wrong
 	cutOff                          // the gateway stopped during the attempt
+	obsolete                        // no attempt was made: the job has ended since
 )
 
 // Error classes of an attempt beside those of outbound: an answer that is no
@@ -163,6 +164,8 @@ func (s *Sender) next(d job.Delivery, a *job.Attempt, v verdict) job.Settlement 
 		st.State, st.DueAt = job.Pending, now
 	case v.kind == paused:
 		st.State, st.Waiting, st.DueAt, st.Attempt = job.Pending, "paused", now.Add(pausedDelay), nil
+	case v.kind == obsolete:
+		st.State, st.Attempt = job.Discarded, nil
 	case v.kind == settled:
 		st.State = job.Delivered
 	case v.kind == giveUp, made > len(schedule), !now.Before(d.Callback.GiveUpAt):

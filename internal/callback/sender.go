@@ -158,7 +158,11 @@ func (s *Sender) Committed(ch job.Change) {
 			s.window.Start(ch.Callback.Lane(), job.Delivery{Callback: ch.Callback, Job: ch.Job})
 			return
 		}
-		s.window.Due(ch.Callback.Lane(), ch.Callback.DueAt)
+		if ch.Callback.Waiting != job.WaitingOrder {
+			s.window.Due(ch.Callback.Lane(), ch.Callback.DueAt)
+		}
+	case job.CallbackSettled:
+		s.metrics.settled.WithLabelValues(ch.Callback.State.String()).Inc()
 	case job.CallbackTried:
 		s.window.Due(ch.Callback.Lane(), ch.Callback.DueAt)
 	case job.AppChanged:
@@ -177,18 +181,26 @@ func (s *Sender) Owe(ctx context.Context, j *job.Job, state job.State, at time.T
 	}
 	owed := make([]job.OwedCallback, 0, len(j.Targets))
 	for i := range j.Targets {
-		cb := s.owe(ctx, j, &j.Targets[i], state.Event(), at)
+		cb := s.owe(ctx, j, &j.Targets[i], news{event: state.Event(), at: at})
 		if cb != nil {
+			// What may have to wait for an earlier one has no place.
 			d := job.Delivery{Callback: cb, Job: j}
-			owed = append(owed, job.OwedCallback{Callback: cb, Claimed: s.window.Reserve(cb.Lane(), d.MemoryBytes())})
+			owed = append(owed, job.OwedCallback{Callback: cb, Claimed: !j.Early && s.window.Reserve(cb.Lane(), d.MemoryBytes())})
 		}
 	}
 	return owed
 }
 
+// news is what a callback tells of.
+type news struct {
+	event job.Event
+	data  []byte // JSON of its own; nil: none
+	at    time.Time
+}
+
 // owe makes the callback that tells a target of an event, nil where it does not
 // want to hear of it.
-func (s *Sender) owe(ctx context.Context, j *job.Job, t *job.Target, event job.Event, at time.Time) *job.Callback {
+func (s *Sender) owe(ctx context.Context, j *job.Job, t *job.Target, n news) *job.Callback {
 	contract := s.contract(j.Operation)
 	events, endpoint := contract.Events, job.Endpoint{}
 	if t.Endpoint != "" {
@@ -203,14 +215,14 @@ func (s *Sender) owe(ctx context.Context, j *job.Job, t *job.Target, event job.E
 	if len(t.Events) > 0 {
 		events = t.Events
 	}
-	if !slices.Contains(events, event) {
+	if !slices.Contains(events, n.event) {
 		return nil
 	}
-	cb := &job.Callback{ID: s.opt.Store.NewID(at), JobID: j.ID, App: j.App, Operation: j.Operation, Event: event,
-		Endpoint: t.Endpoint, URL: t.URL, CreatedAt: at, DueAt: at,
-		GiveUpAt: at.Add(contract.GiveUpAfter), State: job.Pending}
+	cb := &job.Callback{ID: s.opt.Store.NewID(n.at), JobID: j.ID, App: j.App, Operation: j.Operation, Event: n.event, Data: n.data,
+		Endpoint: t.Endpoint, URL: t.URL, CreatedAt: n.at, DueAt: n.at,
+		GiveUpAt: n.at.Add(contract.GiveUpAfter), State: job.Pending}
 	cb.Method, cb.Format = choose(t, &endpoint, &contract)
-	s.freeze(cb, j)
+	s.freeze(cb, asOf(cb, j))
 	return cb
 }
 
@@ -236,6 +248,7 @@ func (s *Sender) Disown(j *job.Job, owed []job.OwedCallback) {
 // deliver makes one attempt at a callback and stores what follows from it.
 func (s *Sender) deliver(ctx context.Context, d job.Delivery, free func()) {
 	now := s.opt.Now()
+	d.Job = asOf(d.Callback, d.Job)
 	a := &job.Attempt{N: d.Callback.Attempts + 1, StartedAt: now}
 	if made := a.N - 1 - d.Callback.Round; made > len(s.contract(d.Callback.Operation).Schedule) {
 		// One that takes the process down with it each time ends here, too.
@@ -259,7 +272,7 @@ func (s *Sender) deliver(ctx context.Context, d job.Delivery, free func()) {
 		s.opt.Log.Error("callback put off", "callback", d.Callback.ID.Callback(), "error", err)
 		v = verdict{kind: putOff}
 	}
-	if v.kind != paused && v.kind != putOff {
+	if v.kind != paused && v.kind != putOff && v.kind != obsolete {
 		s.metrics.tried(a, s.opt.Now().Sub(now))
 	}
 	s.settle(ctx, s.next(d, a, v))
@@ -296,7 +309,12 @@ func (s *Sender) try(ctx context.Context, d job.Delivery, a *job.Attempt) (verdi
 	case !s.proven(place, a.StartedAt):
 		return verdict{kind: unproven}, nil
 	}
-	if err := s.opt.Store.StartAttempt(ctx, d.Callback.ID, a.N, a.StartedAt, d.Callback.Rescued); err != nil {
+	early := !d.Callback.Event.Terminal()
+	err = s.opt.Store.StartAttempt(ctx, d.Callback.ID, a.N, a.StartedAt, d.Callback.Rescued || early)
+	if early && errors.Is(err, job.ErrTerminal) {
+		return verdict{kind: obsolete}, nil
+	}
+	if err != nil {
 		return verdict{}, err
 	}
 	c, err := formatOf(d.Callback).content(message{cb: d.Callback, job: d.Job, open: s.opt.OpenBody})
@@ -364,9 +382,6 @@ func (s *Sender) settle(ctx context.Context, st job.Settlement) {
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		err := s.opt.Store.SettleAttempt(context.WithoutCancel(ctx), st)
 		if err == nil {
-			if st.State != job.Pending {
-				s.metrics.settled.WithLabelValues(st.State.String()).Inc()
-			}
 			return
 		}
 		if !errors.Is(err, job.ErrUnavailable) {

@@ -5,6 +5,7 @@ package executor
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -40,6 +41,7 @@ type Options struct {
 	// places in their lanes; Disown gives the places back where they could not be stored.
 	Owe        func(ctx context.Context, j *job.Job, state job.State, at time.Time) []job.OwedCallback
 	Disown     func(*job.Job, []job.OwedCallback)
+	Early      Early // nil: nothing is told before a job's end
 	MaxItems   int   // jobs in memory; 4096
 	MaxBytes   int64 // of their inline bodies; 64 MiB
 	Log        *slog.Logger
@@ -188,7 +190,7 @@ func (e *Executor) Instantly(ctx context.Context, j *job.Job) *job.Finish {
 		return nil
 	}
 	now := e.opt.Now()
-	result, err := e.attempt(ctx, op, j, 1)
+	result, err := e.attempt(ctx, op, j, 1, nil)
 	if err != nil {
 		return nil // the run will say so again, and tell what follows
 	}
@@ -296,7 +298,8 @@ func (e *Executor) run(ctx context.Context, j *job.Job, free func()) {
 		return
 	}
 	n := j.Runs + 1
-	if err := e.start(ctx, op, j, n, now); errors.Is(err, job.ErrTerminal) {
+	j, err := e.start(ctx, op, j, n, now)
+	if errors.Is(err, job.ErrTerminal) {
 		e.letGo(j.ID) // canceled in the meantime
 		return
 	} else if err != nil {
@@ -311,12 +314,14 @@ func (e *Executor) run(ctx context.Context, j *job.Job, free func()) {
 	}
 	runCtx, stop := context.WithTimeoutCause(runCtx, timeout, why)
 	defer stop()
-	result, err := e.attempt(runCtx, op, j, n)
+	r := &reporter{e: e, op: op, n: n, started: now, j: j, begun: op.AtMostOnce || j.Rescued || j.Early && n == 1}
+	result, err := e.attempt(runCtx, op, j, n, r.report)
 	cutOff := context.Cause(runCtx)
+	j, progress := r.stop()
 	// Before the end is stored: from then on the job may be claimed again.
 	e.letGo(j.ID)
 	free()
-	e.conclude(ctx, op, j, outcome{n: n, started: now, result: result, err: err, cutOff: cutOff})
+	e.conclude(ctx, op, j, outcome{n: n, started: now, result: result, err: err, cutOff: cutOff, progress: progress})
 }
 
 // runInstantly is run without what only a run that lasts needs.
@@ -327,7 +332,7 @@ func (e *Executor) runInstantly(ctx context.Context, op Operation, j *job.Job, f
 		e.finish(ctx, job.Finish{Job: j, State: end, At: now, Error: why})
 		return
 	}
-	result, err := e.attempt(ctx, op, j, j.Runs+1)
+	result, err := e.attempt(ctx, op, j, j.Runs+1, nil)
 	free()
 	e.conclude(ctx, op, j, outcome{n: j.Runs + 1, started: now, result: result, err: err})
 }
@@ -349,19 +354,29 @@ func (e *Executor) unfit(j *job.Job, op Operation, known bool, now time.Time) (j
 	return 0, nil
 }
 
-// start stores that a run begins. What must not run twice unnoticed waits for it.
-func (e *Executor) start(ctx context.Context, op Operation, j *job.Job, n int, now time.Time) error {
-	return e.opt.Store.StartRun(ctx, job.Start{Job: j, N: n, At: now, Await: op.AtMostOnce || j.Rescued})
+// start stores that a run begins, and what the first one owes. What must not run twice
+// unnoticed waits for it. It returns the job as it is then.
+func (e *Executor) start(ctx context.Context, op Operation, j *job.Job, n int, now time.Time) (*job.Job, error) {
+	st := job.Start{Job: j, N: n, At: now, Await: op.AtMostOnce || j.Rescued}
+	if n == 1 && e.opt.Early != nil {
+		st.Callbacks = e.opt.Early.OweEarly(ctx, j, job.EventRunning, now)
+	}
+	if len(st.Callbacks) > 0 {
+		own := *j // others have it, too
+		own.Early = true
+		j = &own
+	}
+	return j, e.opt.Store.StartRun(ctx, st)
 }
 
 // attempt calls the backend. A panic in it is a failed attempt.
-func (e *Executor) attempt(ctx context.Context, op Operation, j *job.Job, n int) (_ *job.Result, err error) {
+func (e *Executor) attempt(ctx context.Context, op Operation, j *job.Job, n int, progress func(json.RawMessage)) (_ *job.Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = &backend.Failure{Code: job.CodePanic, Message: "the backend panicked", Cause: fmt.Errorf("%v\n%s", p, debug.Stack())}
 		}
 	}()
-	run := &backend.Run{Job: j, N: n, Bodies: e.opt.Bodies, MaxResult: op.MaxResultBytes, Fresh: op.AtMostOnce}
+	run := &backend.Run{Job: j, N: n, Bodies: e.opt.Bodies, MaxResult: op.MaxResultBytes, Fresh: op.AtMostOnce, Progress: progress}
 	if sealed := j.Request.Authorization; len(sealed) > 0 {
 		plain, err := e.opt.Seal.Open(sealed, "authorization")
 		if err != nil {
@@ -379,6 +394,8 @@ type outcome struct {
 	result  *job.Result
 	err     error
 	cutOff  error // why the attempt's context was done, nil where it was not
+	// progress is what it reported last, where that is not stored.
+	progress []byte
 }
 
 // conclude decides what follows from an attempt, and stores it.
@@ -392,7 +409,7 @@ func (e *Executor) conclude(ctx context.Context, op Operation, j *job.Job, o out
 		return
 	case o.err == nil:
 		e.metrics.ran(op.Name, "succeeded", now.Sub(o.started))
-		e.finish(ctx, job.Finish{Job: j, State: job.Succeeded, At: now, Run: run, Result: o.result})
+		e.finish(ctx, job.Finish{Job: j, State: job.Succeeded, At: now, Run: run, Result: o.result, Progress: o.progress})
 		return
 	case ctx.Err() != nil && !op.AtMostOnce:
 		e.handBack(ctx, j, now)
@@ -401,7 +418,7 @@ func (e *Executor) conclude(ctx context.Context, op Operation, j *job.Job, o out
 	failure := e.failure(op, j, o, ctx.Err() != nil)
 	run.Error = &job.Error{Code: failure.Code, Message: failure.Message, Detail: failure.Detail}
 	e.metrics.ran(op.Name, string(failure.Code), now.Sub(o.started))
-	f := job.Finish{Job: j, State: job.Failed, At: now, Run: run, Error: run.Error}
+	f := job.Finish{Job: j, State: job.Failed, At: now, Run: run, Error: run.Error, Progress: o.progress}
 	switch {
 	case errors.Is(o.cutOff, errDeadline):
 		f.State = job.Expired
@@ -456,6 +473,9 @@ func (e *Executor) handBack(ctx context.Context, j *job.Job, due time.Time) {
 // kept and tried again: a run that is over must not run again for want of a row.
 func (e *Executor) finish(ctx context.Context, f job.Finish) {
 	j, tried := ended(&f), false
+	if f.Run == nil {
+		j.Early = true // it may have become so since it was read
+	}
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		if f.State.Terminal() {
 			f.Callbacks = e.opt.Owe(ctx, j, f.State, f.At)
