@@ -189,6 +189,25 @@ func TestReceiversTakeEachCallbackOnceAndNoForgedOne(t *testing.T) {
 	}
 }
 
+func TestCloudEventsAreReadByTheOfficialSDK(t *testing.T) {
+	t.Parallel()
+	g, c := setup(t)
+	url, lines := start(t, g.Secret, node(t, "receiver-cloudevents")...)
+	if status := send(t, receivertest.Callback{URL: url}.Request(sign.NewSecret())); status != http.StatusForbidden {
+		t.Errorf("forged: status %d, want 403", status)
+	}
+	for document, want := range map[string]string{"a virus": `{"infected":true}`, "a letter": `{"infected":false}`} {
+		job := settle(t, c, client.Call{Path: "/scan_event", Body: strings.NewReader(document), CallbackURL: url})
+		if got, want := next(t, lines), "scan_event.succeeded "+job.ID+" "+want; got != want {
+			t.Errorf("the receiver says %q, want %q", got, want)
+		}
+		if _, err := c.Resend(t.Context(), job.Callbacks[0].ID); err != nil {
+			t.Fatal(err)
+		}
+		follow(t.Context(), t, c, job.ID)
+	}
+}
+
 func send(t *testing.T, r *http.Request) int {
 	t.Helper()
 	transport := &http.Transport{}

@@ -18,8 +18,9 @@ import (
 	"github.com/ringback/ringback/store/sqlite"
 )
 
-// Gateway serves two operations: POST /notify, whose result is its request, and
-// POST /scan, which finds a virus in what holds the word. Callbacks may go to loopback.
+// Gateway serves POST /notify, whose result is its request, and POST /scan, which
+// finds a virus in what holds the word; POST /scan_event does the same and calls back
+// with CloudEvents. Callbacks may go to loopback.
 type Gateway struct {
 	URL    string
 	Key    string // of the app "shop"
@@ -65,6 +66,8 @@ func (g *Gateway) start(ctx context.Context) error {
 		Operations: []ringback.Operation{
 			{Operation: job.Operation{Name: "notify", Route: "POST /notify"}, Backend: ringback.Relay()},
 			{Operation: job.Operation{Name: "scan", Route: "POST /scan"}, Backend: ringback.Func(scan)},
+			{Operation: job.Operation{Name: "scan_event", Route: "POST /scan_event",
+				Callback: job.Contract{Format: job.FormatCloudEventsStructured}}, Backend: ringback.Func(scan)},
 		},
 		BodyDir: filepath.Join(dir, "bodies"), SealKey: make([]byte, 32), AdminKey: adminKey, PublicURL: g.URL,
 		Outbound: ringback.Outbound{HTTP: true, Allow: []string{"127.0.0.0/8"}},
