@@ -8,6 +8,7 @@ package ringback
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -48,6 +49,10 @@ type Options struct {
 	// Prefix of the gateway's own routes; with Upstream UpstreamPrefix if empty.
 	Prefix   string
 	Outbound Outbound
+	// Proof is asked of registered endpoints before anything is sent there, and again
+	// before ProofLasts (30 days) is over. None by default.
+	Proof      job.Proof
+	ProofLasts time.Duration
 	// Dev needs no keys, and lets callbacks go to loopback.
 	Dev bool
 	// Retention is how long jobs are kept after they and their callbacks have come
@@ -62,9 +67,10 @@ type Options struct {
 	Log             *slog.Logger
 	Now             func() time.Time
 	Version         string
-	// Resolver and Dial replace the machine's own for callbacks, for tests.
+	// Resolver, Dial and RootCAs replace the machine's own for callbacks, for tests.
 	Resolver outbound.Resolver
 	Dial     outbound.DialFunc
+	RootCAs  *x509.CertPool
 }
 
 // Operation is one thing that the API does: a route, a backend and a callback contract.
@@ -91,6 +97,7 @@ const (
 
 func (o Options) withDefaults() (Options, error) {
 	o.Retention = cmp.Or(o.Retention, 7*24*time.Hour)
+	o.ProofLasts = cmp.Or(o.ProofLasts, 30*24*time.Hour)
 	o.DrainTimeout = cmp.Or(o.DrainTimeout, DefaultDrainTimeout)
 	o.MaxWait = cmp.Or(o.MaxWait, time.Minute)
 	o.BodyIdleTimeout = cmp.Or(o.BodyIdleTimeout, 30*time.Second)
@@ -141,6 +148,9 @@ func New(ctx context.Context, store job.Store, opt Options) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
+	if opt.Proof == job.ProofHandshake && hostOf(opt.PublicURL) == "" {
+		return nil, errors.New("PublicURL must be set: a handshake introduces the gateway by its host")
+	}
 	g := &Gateway{opt: opt, store: store}
 	if g.seal, err = seal.New(opt.SealKey); err != nil {
 		return nil, err
@@ -150,7 +160,7 @@ func New(ctx context.Context, store job.Store, opt Options) (*Gateway, error) {
 		return nil, err
 	}
 	g.bodies = &body.Holder{Storage: dir}
-	if g.client, err = outbound.New(opt.Outbound, outbound.Limits{}, outbound.Options{Resolver: opt.Resolver, Dial: opt.Dial}); err != nil {
+	if g.client, err = outbound.New(opt.Outbound, outbound.Limits{}, outbound.Options{Resolver: opt.Resolver, Dial: opt.Dial, RootCAs: opt.RootCAs}); err != nil {
 		return nil, err
 	}
 	if err := g.assemble(ctx); err != nil {
@@ -170,13 +180,14 @@ func (g *Gateway) assemble(ctx context.Context) error {
 		runs[i] = executor.Operation{Operation: operations[i], Backend: op.Backend}
 	}
 	g.sender = callback.New(callback.Options{Store: g.store, Client: g.client, Seal: g.seal, Operations: operations, ResultLink: g.resultLink,
-		OpenBody:  func(b job.Body) (io.ReadCloser, error) { return body.Open(g.bodies, b) },
+		OpenBody: func(b job.Body) (io.ReadCloser, error) { return body.Open(g.bodies, b) },
+		Proof:    opt.Proof, ProofLasts: opt.ProofLasts, Origin: hostOf(opt.PublicURL),
 		UserAgent: "Ringback/" + opt.Version, Log: opt.Log, Now: opt.Now, Registerer: registry})
 	g.executor = executor.New(executor.Options{Store: g.store, Bodies: g.bodies, Seal: g.seal, Operations: runs, Owe: g.sender.Owe,
 		Disown: g.sender.Disown, Early: g.sender, Log: opt.Log, Now: opt.Now, Registerer: registry})
 	apiOptions := api.Options{Store: g.store, Bodies: g.bodies, Seal: g.seal, Slots: g.executor, CheckHeader: outbound.CheckHeader,
 		CheckURL: func(url string) error { _, err := g.client.Check(url); return err },
-		Owed:     g.sender.OweUnclaimed, Prefix: opt.Prefix, PublicURL: opt.PublicURL, Dev: opt.Dev,
+		Owed:     g.sender.OweUnclaimed, Proof: opt.Proof, Prefix: opt.Prefix, PublicURL: opt.PublicURL, Dev: opt.Dev,
 		MaxWait: opt.MaxWait, BodyIdleTimeout: opt.BodyIdleTimeout, Log: opt.Log, Now: opt.Now, Version: opt.Version,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})}
 	for i, op := range operations {
@@ -197,6 +208,15 @@ func (g *Gateway) assemble(ctx context.Context) error {
 		g.api.Committed(ch)
 	})
 	return nil
+}
+
+// hostOf is the name in a URL, without the port; empty for none.
+func hostOf(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
 }
 
 // Handler serves the operations and the gateway's own routes.

@@ -28,6 +28,8 @@ type Options struct {
 	CheckURL func(url string) error
 	// CheckHeader says whether an endpoint may set a header on its callbacks.
 	CheckHeader func(name, value string) error
+	// Proof is what endpoints have to show before anything is sent there.
+	Proof job.Proof
 	// Owed builds the callbacks that the end of a job owes. None of them holds a
 	// slot in its lane.
 	Owed       func(j *job.Job, end job.State, at time.Time) []job.OwedCallback

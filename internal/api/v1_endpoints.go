@@ -51,6 +51,8 @@ func (v *v1) registerEndpoints() {
 		Summary: "Change an endpoint", Tags: tags}, v.patchEndpoint)
 	register(v, appOnly, huma.Operation{OperationID: "delete-endpoint", Method: http.MethodDelete, Path: "/v1/endpoints/{name}",
 		Summary: "Delete an endpoint", Tags: tags}, v.deleteEndpoint)
+	register(v, appOnly, huma.Operation{OperationID: "verify-endpoint", Method: http.MethodPost, Path: "/v1/endpoints/{name}/verify",
+		Summary: "Have its receiver asked again whether it wants callbacks", Tags: tags, DefaultStatus: http.StatusAccepted}, v.verifyEndpoint)
 }
 
 func (v *v1) listEndpoints(ctx context.Context, _ *none) (*reply[client.Page[client.Endpoint]], error) {
@@ -61,7 +63,7 @@ func (v *v1) listEndpoints(ctx context.Context, _ *none) (*reply[client.Page[cli
 	slices.SortStableFunc(found, func(a, b job.Endpoint) int { return b.CreatedAt.Compare(a.CreatedAt) })
 	out := client.Page[client.Endpoint]{Data: make([]client.Endpoint, 0, len(found))}
 	for _, e := range found {
-		out.Data = append(out.Data, showEndpoint(e))
+		out.Data = append(out.Data, v.showEndpoint(e))
 	}
 	return &reply[client.Page[client.Endpoint]]{out}, nil
 }
@@ -72,9 +74,26 @@ func (v *v1) createEndpoint(ctx context.Context, in *createEndpointInput) (*crea
 	e := job.Endpoint{
 		App: appOf(ctx).Name, Name: b.Name, URL: b.URL, Default: b.Default, Operations: b.Operations,
 		Events: events(b.Events), Method: b.Method, Concurrency: b.Concurrency, Disabled: b.Disabled,
+		ProgressInterval: interval(b.ProgressInterval),
 		CreatedAt: now, UpdatedAt: now, Secrets: job.Secrets{Current: sealedSecret(v.opt.Seal)},
 	}
 	if err := v.setHeaders(&e, b.Headers); err != nil {
+		return nil, err
+	}
+	if err := v.setSignature(&e, b.Signature); err != nil {
+		return nil, err
+	}
+	if b.Secret != "" {
+		brought, err := v.broughtSecret(b.Secret, "#/secret")
+		if err != nil {
+			return nil, err
+		}
+		e.Secrets.Current = brought
+	}
+	if err := v.setAuth(&e, b.Auth); err != nil {
+		return nil, err
+	}
+	if err := v.checkAuth(&e); err != nil {
 		return nil, err
 	}
 	if err := v.checkEndpoint(&e); err != nil {
@@ -98,7 +117,7 @@ func (v *v1) createEndpoint(ctx context.Context, in *createEndpointInput) (*crea
 	if err != nil {
 		return nil, storeProblem(ctx, v.opt.Log, "create endpoint", err)
 	}
-	return &created[client.Endpoint]{v.opt.PublicURL + v.opt.Prefix + "/v1/endpoints/" + e.Name, showEndpoint(e)}, nil
+	return &created[client.Endpoint]{v.opt.PublicURL + v.opt.Prefix + "/v1/endpoints/" + e.Name, v.showEndpoint(e)}, nil
 }
 
 // endpoint reads an endpoint of the request's app.
@@ -118,7 +137,7 @@ func (v *v1) getEndpoint(ctx context.Context, in *EndpointPath) (*reply[client.E
 	if err != nil {
 		return nil, err
 	}
-	return &reply[client.Endpoint]{showEndpoint(e)}, nil
+	return &reply[client.Endpoint]{v.showEndpoint(e)}, nil
 }
 
 func (v *v1) patchEndpoint(ctx context.Context, in *patchEndpointInput) (*reply[client.Endpoint], error) {
@@ -131,7 +150,7 @@ func (v *v1) patchEndpoint(ctx context.Context, in *patchEndpointInput) (*reply[
 	if err != nil {
 		return nil, err
 	}
-	return &reply[client.Endpoint]{showEndpoint(e)}, nil
+	return &reply[client.Endpoint]{v.showEndpoint(e)}, nil
 }
 
 // changeEndpoint reads, changes and writes an endpoint, one at a time: a change
@@ -159,6 +178,12 @@ func (v *v1) apply(e *job.Endpoint, patch client.EndpointPatch) error {
 	set(&e.Method, patch.Method)
 	set(&e.Concurrency, patch.Concurrency)
 	set(&e.Disabled, patch.Disabled)
+	if patch.ProgressInterval != nil {
+		e.ProgressInterval = interval(*patch.ProgressInterval)
+	}
+	if err := v.setSignature(e, patch.Signature); err != nil {
+		return err
+	}
 	if patch.Operations != nil {
 		e.Operations = patch.Operations
 	}
@@ -166,9 +191,14 @@ func (v *v1) apply(e *job.Endpoint, patch client.EndpointPatch) error {
 		e.Events = events(patch.Events)
 	}
 	if patch.Headers != nil {
-		return v.setHeaders(e, patch.Headers)
+		if err := v.setHeaders(e, patch.Headers); err != nil {
+			return err
+		}
 	}
-	return nil
+	if err := v.setAuth(e, patch.Auth); err != nil {
+		return err
+	}
+	return v.checkAuth(e)
 }
 
 // set changes what a patch names.
@@ -189,19 +219,23 @@ func (v *v1) deleteEndpoint(ctx context.Context, in *EndpointPath) (*none, error
 }
 
 // showEndpoint is an endpoint as the API shows it.
-func showEndpoint(e job.Endpoint) client.Endpoint {
+func (v *v1) showEndpoint(e job.Endpoint) client.Endpoint {
 	out := client.Endpoint{
 		Name: e.Name, URL: e.URL, Default: e.Default, Operations: e.Operations, Method: e.Method,
 		Headers: maps.Clone(e.Headers), Concurrency: e.Concurrency, Disabled: e.Disabled,
-		CreatedAt: client.At(e.CreatedAt), UpdatedAt: client.At(e.UpdatedAt),
+		Signature: showSignature(e.Signature), CreatedAt: client.At(e.CreatedAt), UpdatedAt: client.At(e.UpdatedAt),
 	}
 	out.Events = words(e.Events)
+	if e.ProgressInterval > 0 {
+		out.ProgressInterval = e.ProgressInterval.String()
+	}
 	if len(e.Authorization) > 0 {
 		if out.Headers == nil {
 			out.Headers = map[string]string{}
 		}
 		out.Headers[authorizationHeader] = redactedValue
 	}
+	out.Auth, out.Verification = v.showAuth(&e), v.showVerification(&e)
 	return out
 }
 

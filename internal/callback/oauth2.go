@@ -19,7 +19,6 @@ import (
 )
 
 const (
-	// tokenTimeout bounds a request for a token.
 	tokenTimeout = 10 * time.Second
 	// maxTokenBytes is more than any token has that fits a header.
 	maxTokenBytes = 8 << 10
@@ -42,13 +41,15 @@ type tokenSources struct {
 	client *outbound.Client
 	now    func() time.Time
 	log    *slog.Logger
+	// timeout bounds a request for a token.
+	timeout time.Duration
 
 	mu  sync.Mutex
 	all map[string]*tokenSource // by app and endpoint
 }
 
 func newTokenSources(opt Options) *tokenSources {
-	return &tokenSources{client: opt.Client, now: opt.Now, log: opt.Log, all: map[string]*tokenSource{}}
+	return &tokenSources{client: opt.Client, now: opt.Now, log: opt.Log, timeout: tokenTimeout, all: map[string]*tokenSource{}}
 }
 
 // of returns the source of an endpoint's tokens; plain is what its Auth says, by
@@ -154,7 +155,7 @@ func (t *tokenSource) request(ctx context.Context) (value string, lasts time.Dur
 	if t.config.Audience != "" {
 		form.Set("audience", t.config.Audience)
 	}
-	answer, err := t.client.Do(ctx, &outbound.Request{Target: target, Method: http.MethodPost, Body: []byte(form.Encode()), Timeout: tokenTimeout,
+	answer, err := t.client.Do(ctx, &outbound.Request{Target: target, Method: http.MethodPost, Body: []byte(form.Encode()), Timeout: t.timeout,
 		Header: http.Header{
 			"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"},
 			// RFC 6749 §2.3.1: both are form-encoded first.

@@ -149,6 +149,9 @@ func (p places) readEndpoint(ctx context.Context, app, name string) (*place, err
 	if pl.auth, err = p.credentialsOf(&e); err != nil {
 		return nil, err
 	}
+	if p.opt.Proof == job.ProofHandshake {
+		pl.headers[originField] = []string{p.opt.Origin}
+	}
 	// Refused URLs are kept, too: the attempt says why.
 	pl.target, _ = p.opt.Client.Check(e.URL)
 	return pl, p.open(pl, e.Secrets)

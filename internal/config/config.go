@@ -17,6 +17,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"github.com/ringback/ringback"
+	"github.com/ringback/ringback/job"
 )
 
 // Sources are where a configuration comes from.
@@ -67,8 +68,10 @@ type file struct {
 }
 
 type outboundBlock struct {
-	HTTP  bool      `yaml:"http"`
-	Allow []allowed `yaml:"allow"`
+	HTTP        bool      `yaml:"http"`
+	Allow       []allowed `yaml:"allow"`
+	Verify      proof     `yaml:"verify"`
+	VerifyEvery duration  `yaml:"verify_every"`
 }
 
 type logBlock struct {
@@ -125,6 +128,8 @@ func (d *decoder) settings(f *file, dev bool) *Settings {
 			Prefix:       string(f.Prefix),
 			Dev:          dev,
 			Outbound:     ringback.Outbound{HTTP: f.Outbound.HTTP || dev, Loopback: dev},
+			Proof:        job.Proof(f.Outbound.Verify),
+			ProofLasts:   time.Duration(f.Outbound.VerifyEvery),
 			Retention:    time.Duration(f.Retention),
 			DrainTimeout: time.Duration(f.DrainTimeout),
 			MaxWait:      time.Duration(f.MaxWait),

@@ -248,6 +248,17 @@ func (f *logFormat) parse(text string) error {
 	return oneOf(text, "text", "json")
 }
 
+// proof is what an endpoint has to show.
+type proof job.Proof
+
+func (p *proof) parse(text string) error {
+	*p = proof(text)
+	if text == "none" {
+		*p = proof(job.ProofNone)
+	}
+	return oneOf(text, "none", string(job.ProofChallenge), string(job.ProofHandshake))
+}
+
 // runMode is true for at_most_once.
 type runMode bool
 
