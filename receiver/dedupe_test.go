@@ -2,6 +2,7 @@ package receiver_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"sync"
@@ -116,5 +117,37 @@ func TestMemoryHandlesEachIDOnceUnderContention(t *testing.T) {
 		if got, want := calls[i].Load(), int32(2-i%2); got != want {
 			t.Errorf("id %d: %d calls, want %d", i, got, want)
 		}
+	}
+}
+
+func TestDatabaseHandlesEachIDOnce(t *testing.T) {
+	t.Parallel()
+	db, err := sql.Open("sqlite3", "file:"+t.TempDir()+"/shop.db?_txlock=immediate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec(`CREATE TABLE callbacks (id TEXT PRIMARY KEY, answer BLOB)`); err != nil {
+		t.Fatal(err)
+	}
+	failure := errors.New("the first try fails")
+	var calls atomic.Int32
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			answer, err := database{db}.Once(t.Context(), "cb_1", func(context.Context) ([]byte, error) {
+				if calls.Add(1) == 1 {
+					return nil, failure
+				}
+				return []byte("yes"), nil
+			})
+			if !errors.Is(err, failure) && (err != nil || string(answer) != "yes") {
+				t.Errorf("answer %q, %v", answer, err)
+			}
+		})
+	}
+	all.Wait()
+	if n := calls.Load(); n != 2 {
+		t.Errorf("%d calls, want 2: the one that failed, and another", n)
 	}
 }
