@@ -81,8 +81,16 @@ func (c Contract) withDefaults() Contract {
 	if len(c.URL) == 0 {
 		c.URL = []string{"{$request.query.callbackURL}", "{$request.header.X-Callback-Url}"}
 	}
-	c.Format = cmp.Or(c.Format, "envelope")
-	c.Method = cmp.Or(c.Method, "POST")
+	if c.Format == "" && Bodiless(c.Method) {
+		c.Format = FormatQuery
+	}
+	c.Format = cmp.Or(c.Format, FormatEnvelope)
+	switch {
+	case c.Method == "" && c.Format == FormatQuery:
+		c.Method = "GET"
+	case c.Method == "":
+		c.Method = "POST"
+	}
 	if len(c.Events) == 0 {
 		c.Events = Events
 	}
