@@ -89,6 +89,7 @@ func TestSnippetsOfTheDocumentationVerify(t *testing.T) {
 	cb := capture(t, c)
 	for name, prepare := range map[string]func(t *testing.T) []string{
 		"go": func(t *testing.T) []string {
+			t.Helper()
 			code := strings.ReplaceAll(snippet(t, "go"), "// …", "check(err)")
 			program := filepath.Join(t.TempDir(), "verify")
 			source := write(t, "main.go", strings.Replace(goProgram, "SNIPPET", code, 1))
@@ -98,6 +99,7 @@ func TestSnippetsOfTheDocumentationVerify(t *testing.T) {
 			return []string{program}
 		},
 		"js": func(t *testing.T) []string {
+			t.Helper()
 			npmtest.Install(t, "receiver-node")
 			packages, err := filepath.Abs("receiver-node/node_modules")
 			if err != nil {
@@ -110,9 +112,11 @@ func TestSnippetsOfTheDocumentationVerify(t *testing.T) {
 			return []string{"node", source}
 		},
 		"python": func(t *testing.T) []string {
+			t.Helper()
 			return []string{"python3", write(t, "verify.py", strings.Replace(pythonProgram, "SNIPPET", snippet(t, "python"), 1))}
 		},
 		"sh": func(t *testing.T) []string {
+			t.Helper()
 			return []string{"sh", write(t, "verify.sh", strings.Replace(shellProgram, "SNIPPET", snippet(t, "sh"), 1))}
 		},
 	} {
