@@ -187,7 +187,7 @@ func (g *Gateway) assemble(ctx context.Context) error {
 		Disown: g.sender.Disown, Early: g.sender, Log: opt.Log, Now: opt.Now, Registerer: registry})
 	apiOptions := api.Options{Store: g.store, Bodies: g.bodies, Seal: g.seal, Slots: g.executor, CheckHeader: outbound.CheckHeader,
 		CheckURL: func(url string) error { _, err := g.client.Check(url); return err },
-		Owed:     g.sender.OweUnclaimed, Proof: opt.Proof, Prefix: opt.Prefix, PublicURL: opt.PublicURL, Dev: opt.Dev,
+		Owed:     g.sender.OweUnclaimed, OwedAccepted: g.sender.OweAccepted, Proof: opt.Proof, Prefix: opt.Prefix, PublicURL: opt.PublicURL, Dev: opt.Dev,
 		MaxWait: opt.MaxWait, BodyIdleTimeout: opt.BodyIdleTimeout, Log: opt.Log, Now: opt.Now, Version: opt.Version,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})}
 	for i, op := range operations {

@@ -5,7 +5,7 @@ type Callback struct {
 	ID            string `json:"id" doc:"The callback's id, sent as webhook-id." example:"cb_01kf3q8m9b3x8p5t2a7y0n4q6s"`
 	JobID         string `json:"job_id" doc:"The job that it tells of." example:"job_01kf3q8m2xe5zr0v7w4h9c6d1t"`
 	Operation     string `json:"operation" doc:"The operation of that job." example:"scan"`
-	Event         string `json:"event" enum:"succeeded,failed,canceled,expired" doc:"What it tells of." example:"succeeded"`
+	Event         string `json:"event" enum:"accepted,running,progress,succeeded,failed,canceled,expired" doc:"What it tells of." example:"succeeded"`
 	Status        string `json:"status" enum:"pending,delivered,dead,discarded" doc:"Where it stands." example:"delivered"`
 	Waiting       string `json:"waiting,omitempty" doc:"Why a pending callback is not being sent now." example:"backoff"`
 	Endpoint      string `json:"endpoint,omitempty" doc:"The endpoint that it goes to." example:"shop"`
@@ -43,11 +43,11 @@ type Attempt struct {
 	Status      int     `json:"status,omitempty" doc:"The HTTP status of the answer; absent where none came." example:"200"`
 	ContentType string  `json:"content_type,omitempty" doc:"The content type of the answer."`
 	// Headers holds a field that came several times as one, with commas between.
-	Headers map[string]string `json:"headers,omitempty" doc:"The answer's other end-to-end headers but for Set-Cookie, up to 4 KiB."`
-	Body        string  `json:"body,omitempty" doc:"The answer's body where it is UTF-8 text, up to 16 KiB."`
-	BodyBase64  []byte  `json:"body_base64,omitempty" doc:"The answer's body where it is not UTF-8 text."`
-	Truncated   bool    `json:"truncated,omitempty" doc:"The answer was longer than what is kept, or was cut off."`
-	Error       string  `json:"error,omitempty" doc:"Absent for a 2xx answer, else the class of the error." example:"refused"`
+	Headers    map[string]string `json:"headers,omitempty" doc:"The answer's other end-to-end headers but for Set-Cookie, up to 4 KiB."`
+	Body       string            `json:"body,omitempty" doc:"The answer's body where it is UTF-8 text, up to 16 KiB."`
+	BodyBase64 []byte            `json:"body_base64,omitempty" doc:"The answer's body where it is not UTF-8 text."`
+	Truncated  bool              `json:"truncated,omitempty" doc:"The answer was longer than what is kept, or was cut off."`
+	Error      string            `json:"error,omitempty" doc:"Absent for a 2xx answer, else the class of the error." example:"refused"`
 }
 
 // Reply is what a receiver answered to a callback that it took.

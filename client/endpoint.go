@@ -2,15 +2,17 @@ package client
 
 // Endpoint is a callback URL that an app registered.
 type Endpoint struct {
-	Name        string            `json:"name" doc:"The endpoint's name, unique within the app." example:"shop"`
-	URL         string            `json:"url" doc:"The callback URL." example:"https://my.server/bar"`
-	Default     bool              `json:"default" doc:"Takes the callbacks of calls that name no URL."`
-	Operations  []string          `json:"operations,omitempty" nullable:"false" doc:"The operations that it is the default for; none: all."`
-	Events      []string          `json:"events,omitempty" nullable:"false" enum:"succeeded,failed,canceled,expired" doc:"The events that it is sent; none: those of the operation."`
-	Method      string            `json:"method,omitempty" doc:"The HTTP method; empty: that of the operation." example:"POST"`
-	Headers     map[string]string `json:"headers,omitempty" doc:"Headers that are set on every callback. The value of an Authorization is never shown."`
-	Concurrency int               `json:"concurrency,omitempty" doc:"How many callbacks may be under way at once; 0: the gateway's default." example:"8"`
-	Disabled    bool              `json:"disabled" doc:"Nothing is sent there."`
+	Name       string   `json:"name" doc:"The endpoint's name, unique within the app." example:"shop"`
+	URL        string   `json:"url" doc:"The callback URL." example:"https://my.server/bar"`
+	Default    bool     `json:"default" doc:"Takes the callbacks of calls that name no URL."`
+	Operations []string `json:"operations,omitempty" nullable:"false" doc:"The operations that it is the default for; none: all."`
+	Events     []string `json:"events,omitempty" nullable:"false" enum:"accepted,running,progress,succeeded,failed,canceled,expired" doc:"The events that it is sent; none: those of the operation."`
+	// ProgressInterval is a duration such as 5s.
+	ProgressInterval string            `json:"progress_interval,omitempty" doc:"The least time between two progress callbacks of a job, from 100ms to 24h; empty: that of the operation." example:"5s"`
+	Method           string            `json:"method,omitempty" doc:"The HTTP method; empty: that of the operation." example:"POST"`
+	Headers          map[string]string `json:"headers,omitempty" doc:"Headers that are set on every callback. The value of an Authorization is never shown."`
+	Concurrency      int               `json:"concurrency,omitempty" doc:"How many callbacks may be under way at once; 0: the gateway's default." example:"8"`
+	Disabled         bool              `json:"disabled" doc:"Nothing is sent there."`
 	// Auth is nil where the gateway shows nothing of itself but its signature.
 	Auth *EndpointAuth `json:"auth,omitempty" doc:"How the gateway shows who calls. Secrets are never shown."`
 	// Verification is nil where the gateway asks for no proof.
@@ -21,30 +23,34 @@ type Endpoint struct {
 
 // EndpointCreate registers a callback URL.
 type EndpointCreate struct {
-	Name        string            `json:"name" minLength:"1" maxLength:"64" pattern:"^[A-Za-z0-9][A-Za-z0-9._-]*$" doc:"The endpoint's name, unique within the app." example:"shop"`
-	URL         string            `json:"url" minLength:"1" maxLength:"2048" doc:"The callback URL." example:"https://my.server/bar"`
-	Default     bool              `json:"default,omitempty" doc:"Takes the callbacks of calls that name no URL. The default it replaces, if any, is one no more."`
-	Operations  []string          `json:"operations,omitempty" nullable:"false" doc:"The operations that it is the default for; none: all."`
-	Events      []string          `json:"events,omitempty" nullable:"false" enum:"succeeded,failed,canceled,expired" doc:"The events that it is sent; none: those of the operation."`
-	Method      string            `json:"method,omitempty" doc:"The HTTP method; empty: that of the operation." example:"POST"`
-	Headers     map[string]string `json:"headers,omitempty" doc:"Headers to set on every callback."`
-	Concurrency int               `json:"concurrency,omitempty" minimum:"0" maximum:"1000" doc:"How many callbacks may be under way at once; 0: the gateway's default." example:"8"`
-	Disabled    bool              `json:"disabled,omitempty" doc:"Send nothing there."`
-	Auth        *EndpointAuth     `json:"auth,omitempty" doc:"How the gateway shows who calls."`
+	Name       string   `json:"name" minLength:"1" maxLength:"64" pattern:"^[A-Za-z0-9][A-Za-z0-9._-]*$" doc:"The endpoint's name, unique within the app." example:"shop"`
+	URL        string   `json:"url" minLength:"1" maxLength:"2048" doc:"The callback URL." example:"https://my.server/bar"`
+	Default    bool     `json:"default,omitempty" doc:"Takes the callbacks of calls that name no URL. The default it replaces, if any, is one no more."`
+	Operations []string `json:"operations,omitempty" nullable:"false" doc:"The operations that it is the default for; none: all."`
+	Events     []string `json:"events,omitempty" nullable:"false" enum:"accepted,running,progress,succeeded,failed,canceled,expired" doc:"The events that it is sent; none: those of the operation."`
+	// ProgressInterval is a duration such as 5s.
+	ProgressInterval string            `json:"progress_interval,omitempty" doc:"The least time between two progress callbacks of a job, from 100ms to 24h; empty: that of the operation." example:"5s"`
+	Method           string            `json:"method,omitempty" doc:"The HTTP method; empty: that of the operation." example:"POST"`
+	Headers          map[string]string `json:"headers,omitempty" doc:"Headers to set on every callback."`
+	Concurrency      int               `json:"concurrency,omitempty" minimum:"0" maximum:"1000" doc:"How many callbacks may be under way at once; 0: the gateway's default." example:"8"`
+	Disabled         bool              `json:"disabled,omitempty" doc:"Send nothing there."`
+	Auth             *EndpointAuth     `json:"auth,omitempty" doc:"How the gateway shows who calls."`
 }
 
 // EndpointPatch changes an endpoint: what is nil stays as it is. An empty slice
 // or map, unlike a nil one, takes away what there was.
 type EndpointPatch struct {
-	URL         *string           `json:"url,omitempty" minLength:"1" maxLength:"2048" doc:"The callback URL." example:"https://my.server/bar"`
-	Default     *bool             `json:"default,omitempty" doc:"Takes the callbacks of calls that name no URL."`
-	Operations  []string          `json:"operations,omitzero" nullable:"false" doc:"The operations that it is the default for; none: all."`
-	Events      []string          `json:"events,omitzero" nullable:"false" enum:"succeeded,failed,canceled,expired" doc:"The events that it is sent; none: those of the operation."`
-	Method      *string           `json:"method,omitempty" doc:"The HTTP method; empty: that of the operation." example:"POST"`
-	Headers     map[string]string `json:"headers,omitzero" doc:"Headers to set on every callback, in place of those before."`
-	Concurrency *int              `json:"concurrency,omitempty" minimum:"0" maximum:"1000" doc:"How many callbacks may be under way at once; 0: the gateway's default." example:"8"`
-	Disabled    *bool             `json:"disabled,omitempty" doc:"Send nothing there."`
-	Auth        *EndpointAuth     `json:"auth,omitempty" doc:"How the gateway shows who calls, in place of what was; {} for none."`
+	URL        *string  `json:"url,omitempty" minLength:"1" maxLength:"2048" doc:"The callback URL." example:"https://my.server/bar"`
+	Default    *bool    `json:"default,omitempty" doc:"Takes the callbacks of calls that name no URL."`
+	Operations []string `json:"operations,omitzero" nullable:"false" doc:"The operations that it is the default for; none: all."`
+	Events     []string `json:"events,omitzero" nullable:"false" enum:"accepted,running,progress,succeeded,failed,canceled,expired" doc:"The events that it is sent; none: those of the operation."`
+	// ProgressInterval is a duration such as 5s.
+	ProgressInterval *string           `json:"progress_interval,omitempty" doc:"The least time between two progress callbacks of a job, from 100ms to 24h; empty: that of the operation." example:"5s"`
+	Method           *string           `json:"method,omitempty" doc:"The HTTP method; empty: that of the operation." example:"POST"`
+	Headers          map[string]string `json:"headers,omitzero" doc:"Headers to set on every callback, in place of those before."`
+	Concurrency      *int              `json:"concurrency,omitempty" minimum:"0" maximum:"1000" doc:"How many callbacks may be under way at once; 0: the gateway's default." example:"8"`
+	Disabled         *bool             `json:"disabled,omitempty" doc:"Send nothing there."`
+	Auth             *EndpointAuth     `json:"auth,omitempty" doc:"How the gateway shows who calls, in place of what was; {} for none."`
 }
 
 // Secret is a signing secret, of an endpoint or of the app itself.

@@ -1,5 +1,7 @@
 package client
 
+import "encoding/json"
+
 // AcceptedJob is the answer to a call: 202, the work goes on.
 type AcceptedJob struct {
 	ID        string      `json:"id" doc:"The job's id." example:"job_01kf3q8m2xe5zr0v7w4h9c6d1t"`
@@ -14,16 +16,18 @@ type AcceptedJob struct {
 
 // Job is one accepted call of an operation.
 type Job struct {
-	ID         string      `json:"id" doc:"The job's id." example:"job_01kf3q8m2xe5zr0v7w4h9c6d1t"`
-	Operation  string      `json:"operation" doc:"The operation that was called." example:"scan"`
-	Status     string      `json:"status" enum:"accepted,running,waiting,succeeded,failed,canceled,expired" doc:"Where the job stands; from succeeded on it is final." example:"succeeded"`
-	CreatedAt  Time        `json:"created_at" format:"date-time" doc:"When the call was accepted."`
-	StartedAt  Time        `json:"started_at,omitzero" format:"date-time" doc:"When the first attempt began."`
-	FinishedAt Time        `json:"finished_at,omitzero" format:"date-time" doc:"When the status became final."`
-	Attempts   int         `json:"attempts" doc:"How many attempts of the backend have begun." example:"1"`
-	Error      *JobError   `json:"error,omitempty" doc:"Why the last attempt failed; of a failed or expired job: why there is no result."`
-	Links      Links       `json:"links" doc:"Where to follow the job."`
-	Callback   JobCallback `json:"callback,omitzero" doc:"Where its callbacks go; absent for a job that can only be polled."`
+	ID         string `json:"id" doc:"The job's id." example:"job_01kf3q8m2xe5zr0v7w4h9c6d1t"`
+	Operation  string `json:"operation" doc:"The operation that was called." example:"scan"`
+	Status     string `json:"status" enum:"accepted,running,waiting,succeeded,failed,canceled,expired" doc:"Where the job stands; from succeeded on it is final." example:"succeeded"`
+	CreatedAt  Time   `json:"created_at" format:"date-time" doc:"When the call was accepted."`
+	StartedAt  Time   `json:"started_at,omitzero" format:"date-time" doc:"When the first attempt began."`
+	FinishedAt Time   `json:"finished_at,omitzero" format:"date-time" doc:"When the status became final."`
+	Attempts   int    `json:"attempts" doc:"How many attempts of the backend have begun." example:"1"`
+	// Progress is any JSON.
+	Progress json.RawMessage `json:"progress,omitempty" doc:"What the backend said last of how far it is."`
+	Error    *JobError       `json:"error,omitempty" doc:"Why the last attempt failed; of a failed or expired job: why there is no result."`
+	Links    Links           `json:"links" doc:"Where to follow the job."`
+	Callback JobCallback     `json:"callback,omitzero" doc:"Where its callbacks go; absent for a job that can only be polled."`
 	// Destinations begin with Callback.
 	Destinations []JobCallback `json:"destinations,omitempty" nullable:"false" doc:"All places where its callbacks go, where there are several."`
 	// Reply is what came back from the first of the destinations that took the callback
@@ -81,7 +85,7 @@ type Links struct {
 // JobCallbackStatus tells in short of a callback that is owed for a job.
 type JobCallbackStatus struct {
 	ID            string `json:"id" doc:"The callback's id, sent as webhook-id." example:"cb_01kf3q8m9b3x8p5t2a7y0n4q6s"`
-	Event         string `json:"event" enum:"succeeded,failed,canceled,expired" doc:"What it tells of." example:"succeeded"`
+	Event         string `json:"event" enum:"accepted,running,progress,succeeded,failed,canceled,expired" doc:"What it tells of." example:"succeeded"`
 	Status        string `json:"status" enum:"pending,delivered,dead,discarded" doc:"Where it stands." example:"delivered"`
 	Endpoint      string `json:"endpoint,omitempty" doc:"The endpoint that it goes to." example:"shop"`
 	URL           string `json:"url,omitempty" doc:"The URL that it goes to." example:"https://my.server/bar"`

@@ -70,7 +70,7 @@ endpoint, if it has one.`,
 	f.StringArrayVarP(&headers, "header", "H", nil, `a further header, "Name: value"; may be repeated`)
 	f.StringVar(&call.CallbackURL, "callback-url", "", "where to call back")
 	f.StringVar(&call.Endpoint, "callback", "", "the name of the endpoint to call back")
-	f.StringSliceVar(&call.Events, "events", nil, "the events to call back for: succeeded,failed,canceled,expired")
+	f.StringSliceVar(&call.Events, "events", nil, "the events to call back for: accepted,running,progress,succeeded,failed,canceled,expired; the last four if not given")
 	f.StringVar(&call.State, "state", "", "a text that comes back with the callback")
 	f.StringVar(&call.IdempotencyKey, "idempotency-key", "", "makes a repeated call answer with the first one's job")
 	f.BoolVarP(&wait, "wait", "w", false, "wait for the result and print it")

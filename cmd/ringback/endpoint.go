@@ -22,14 +22,16 @@ type endpointFlags struct {
 	method              string
 	headers             []string
 	concurrency         int
+	progress            string
 }
 
 func (e *endpointFlags) add(f *pflag.FlagSet) {
 	f.BoolVar(&e.isDefault, "default", false, "takes the callbacks of calls that name no URL")
 	f.StringSliceVar(&e.operations, "operations", nil, "the operations that it is the default for; none: all")
-	f.StringSliceVar(&e.events, "events", nil, "the events that it is sent: succeeded,failed,canceled,expired; none: those of the operation")
+	f.StringSliceVar(&e.events, "events", nil, "the events that it is sent: accepted,running,progress,succeeded,failed,canceled,expired; none: those of the operation")
 	f.StringVar(&e.method, "method", "", "the HTTP method; none: that of the operation")
 	f.StringArrayVarP(&e.headers, "header", "H", nil, `a header of every callback, "Name: value"; may be repeated`)
+	f.StringVar(&e.progress, "progress-interval", "", "the least time between two progress callbacks of a job, such as 5s; empty: that of the operation")
 	f.IntVar(&e.concurrency, "concurrency", 0, "how many callbacks may be under way at once; 0: the gateway's default")
 	f.BoolVar(&e.disabled, "disabled", false, "send nothing there")
 }
@@ -65,6 +67,9 @@ func (e *endpointFlags) patch(f *pflag.FlagSet) (p client.EndpointPatch, err err
 	if f.Changed("method") {
 		p.Method = &e.method
 	}
+	if f.Changed("progress-interval") {
+		p.ProgressInterval = &e.progress
+	}
 	if f.Changed("concurrency") {
 		p.Concurrency = &e.concurrency
 	}
@@ -88,6 +93,7 @@ func (c *cli) showEndpoint(e *client.Endpoint) error {
 		{"default", yes(e.Default)},
 		{"operations", strings.Join(e.Operations, ", ")},
 		{"events", strings.Join(e.Events, ", ")},
+		{"progress interval", e.ProgressInterval},
 		{"method", e.Method},
 		{"concurrency", count(e.Concurrency)},
 		{"disabled", yes(e.Disabled)},
@@ -116,6 +122,7 @@ func (c *cli) endpointCreate() *cobra.Command {
 			e, err := gw.CreateEndpoint(ctx, client.EndpointCreate{
 				Name: args[0], URL: args[1], Default: given.isDefault, Operations: given.operations, Events: given.events,
 				Method: given.method, Headers: header, Concurrency: given.concurrency, Disabled: given.disabled,
+				ProgressInterval: given.progress,
 			})
 			if err != nil {
 				return err

@@ -32,8 +32,10 @@ type Options struct {
 	Proof job.Proof
 	// Owed builds the callbacks that the end of a job owes. None of them holds a
 	// slot in its lane.
-	Owed       func(j *job.Job, end job.State, at time.Time) []job.OwedCallback
-	Operations []job.Operation
+	Owed func(j *job.Job, end job.State, at time.Time) []job.OwedCallback
+	// OwedAccepted builds those that its acceptance owes; nil: none.
+	OwedAccepted func(j *job.Job) []job.OwedCallback
+	Operations   []job.Operation
 	// Upstream, where set, is the API that the whole gateway stands in front of:
 	// every method and path is the operation UpstreamOperation, and requests that
 	// do not ask for a callback go to Passthrough.

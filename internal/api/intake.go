@@ -135,6 +135,10 @@ func (c *call) accept(fingerprint [32]byte) (job.Receipt, *Problem) {
 	if acceptance.Claimed { // nothing waits before it
 		acceptance.Finish = a.opt.Slots.Instantly(c.r.Context(), c.job)
 	}
+	if acceptance.Finish == nil && a.opt.OwedAccepted != nil {
+		acceptance.Callbacks = a.opt.OwedAccepted(c.job)
+		c.job.Early = len(acceptance.Callbacks) > 0
+	}
 	receipt, err := a.opt.Store.Accept(whole(c.r.Context()), acceptance)
 	stored := err == nil && !receipt.Repeated
 	if acceptance.Finish != nil && !stored {

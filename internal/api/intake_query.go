@@ -168,7 +168,7 @@ func (got *asked) events() ([]job.Event, *Problem) {
 	var events []job.Event
 	for word := range strings.SplitSeq(got[chooseEvents].value, ",") {
 		event := job.Event(strings.Trim(word, " \t"))
-		if !slices.Contains(job.Events, event) {
+		if !slices.Contains(job.AllEvents, event) {
 			return nil, kindInvalidParameter.at(where, "must be a list of events with commas between them").
 				withHint("the events are: " + eventWords())
 		}
@@ -180,8 +180,8 @@ func (got *asked) events() ([]job.Event, *Problem) {
 }
 
 func eventWords() string {
-	words := make([]string, len(job.Events))
-	for i, e := range job.Events {
+	words := make([]string, len(job.AllEvents))
+	for i, e := range job.AllEvents {
 		words[i] = string(e)
 	}
 	return strings.Join(words, ", ")

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"time"
 
 	"github.com/ringback/ringback/job"
 )
@@ -18,6 +19,8 @@ const (
 	maxEndpointHeaders    = 32
 	maxEndpointHeaderSize = 8 << 10 // bytes of all names and values
 	maxConcurrency        = 1000
+	minProgressInterval   = 100 * time.Millisecond
+	maxProgressInterval   = 24 * time.Hour
 )
 
 // callbackMethods are the methods that a callback with a body can have.
@@ -36,8 +39,10 @@ func (v *v1) checkEndpoint(e *job.Endpoint) error {
 	fault(e.Method != "" && !slices.Contains(callbackMethods, e.Method), "#/method", "the method must be POST, PUT or PATCH")
 	fault(e.Concurrency < 0 || e.Concurrency > maxConcurrency, "#/concurrency",
 		fmt.Sprintf("the concurrency must be from 0 to %d", maxConcurrency))
+	fault(e.ProgressInterval != 0 && (e.ProgressInterval < minProgressInterval || e.ProgressInterval > maxProgressInterval), "#/progress_interval",
+		"the interval must be a duration from 100ms to 24h, such as 5s")
 	for i, event := range e.Events {
-		fault(!slices.Contains(job.Events, event) || slices.Contains(e.Events[:i], event),
+		fault(!slices.Contains(job.AllEvents, event) || slices.Contains(e.Events[:i], event),
 			fmt.Sprintf("#/events/%d", i), "this is not an event, or stands here twice")
 	}
 	for i, name := range e.Operations {
@@ -51,6 +56,19 @@ func (v *v1) checkEndpoint(e *job.Endpoint) error {
 		return urlProblem(err)
 	}
 	return nil
+}
+
+// interval reads the interval of an endpoint's progress callbacks. What cannot be read
+// is -1, which checkEndpoint refuses.
+func interval(text string) time.Duration {
+	if text == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d == 0 {
+		return -1
+	}
+	return d
 }
 
 func (a *API) hasOperation(name string) bool {

@@ -209,7 +209,7 @@ func (a *API) showJob(j *job.Job, callbacks []*job.Callback) client.Job {
 	out := client.Job{
 		ID: j.ID.Job(), Operation: j.Operation, Status: j.State.String(),
 		CreatedAt: client.At(j.CreatedAt), StartedAt: client.At(j.StartedAt), FinishedAt: client.At(j.FinishedAt),
-		Attempts: j.Runs, Links: a.links(j.ID),
+		Attempts: j.Runs, Progress: j.Progress, Links: a.links(j.ID),
 	}
 	if j.Error != nil {
 		out.Error = &client.JobError{Code: string(j.Error.Code), Message: j.Error.Message, Detail: j.Error.Detail}

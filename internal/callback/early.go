@@ -18,6 +18,11 @@ func (s *Sender) OweEarly(ctx context.Context, j *job.Job, event job.Event, at t
 	return owed
 }
 
+// OweAccepted makes the callbacks that tell of a job's acceptance.
+func (s *Sender) OweAccepted(j *job.Job) []job.OwedCallback {
+	return s.OweEarly(context.Background(), j, job.EventAccepted, j.CreatedAt)
+}
+
 // OweProgress makes the callback that tells one of a job's targets how far it is,
 // nil where that does not want to hear of it. value is JSON.
 func (s *Sender) OweProgress(ctx context.Context, j *job.Job, target int, value []byte, at time.Time) *job.Callback {

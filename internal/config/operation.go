@@ -47,6 +47,7 @@ type contract struct {
 	Schedule    []duration  `yaml:"schedule"`
 	Timeout     duration    `yaml:"timeout"`
 	GiveUpAfter duration    `yaml:"give_up_after"`
+	Progress    duration    `yaml:"progress_interval"`
 	CallerMay   []callerMay `yaml:"caller_may"`
 }
 
@@ -110,7 +111,9 @@ func (o *operation) operation(name string) job.Operation {
 			Schedule:    convertDurations(o.Callback.Schedule),
 			Timeout:     time.Duration(o.Callback.Timeout),
 			GiveUpAfter: time.Duration(o.Callback.GiveUpAfter),
-			CallerMay:   convert[string](o.Callback.CallerMay),
+
+			ProgressInterval: time.Duration(o.Callback.Progress),
+			CallerMay:        convert[string](o.Callback.CallerMay),
 		},
 	}
 }

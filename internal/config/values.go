@@ -277,8 +277,8 @@ func (m *method) parse(text string) error {
 type event job.Event
 
 func (e *event) parse(text string) error {
-	words := make([]string, len(job.Events))
-	for i, known := range job.Events {
+	words := make([]string, len(job.AllEvents))
+	for i, known := range job.AllEvents {
 		words[i] = string(known)
 	}
 	*e = event(text)
