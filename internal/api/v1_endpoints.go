@@ -74,21 +74,10 @@ func (v *v1) createEndpoint(ctx context.Context, in *createEndpointInput) (*crea
 	e := job.Endpoint{
 		App: appOf(ctx).Name, Name: b.Name, URL: b.URL, Default: b.Default, Operations: b.Operations,
 		Events: events(b.Events), Method: b.Method, Concurrency: b.Concurrency, Disabled: b.Disabled,
-		ProgressInterval: interval(b.ProgressInterval),
 		CreatedAt: now, UpdatedAt: now, Secrets: job.Secrets{Current: sealedSecret(v.opt.Seal)},
 	}
 	if err := v.setHeaders(&e, b.Headers); err != nil {
 		return nil, err
-	}
-	if err := v.setSignature(&e, b.Signature); err != nil {
-		return nil, err
-	}
-	if b.Secret != "" {
-		brought, err := v.broughtSecret(b.Secret, "#/secret")
-		if err != nil {
-			return nil, err
-		}
-		e.Secrets.Current = brought
 	}
 	if err := v.setAuth(&e, b.Auth); err != nil {
 		return nil, err
@@ -178,12 +167,6 @@ func (v *v1) apply(e *job.Endpoint, patch client.EndpointPatch) error {
 	set(&e.Method, patch.Method)
 	set(&e.Concurrency, patch.Concurrency)
 	set(&e.Disabled, patch.Disabled)
-	if patch.ProgressInterval != nil {
-		e.ProgressInterval = interval(*patch.ProgressInterval)
-	}
-	if err := v.setSignature(e, patch.Signature); err != nil {
-		return err
-	}
 	if patch.Operations != nil {
 		e.Operations = patch.Operations
 	}
@@ -223,12 +206,9 @@ func (v *v1) showEndpoint(e job.Endpoint) client.Endpoint {
 	out := client.Endpoint{
 		Name: e.Name, URL: e.URL, Default: e.Default, Operations: e.Operations, Method: e.Method,
 		Headers: maps.Clone(e.Headers), Concurrency: e.Concurrency, Disabled: e.Disabled,
-		Signature: showSignature(e.Signature), CreatedAt: client.At(e.CreatedAt), UpdatedAt: client.At(e.UpdatedAt),
+		CreatedAt: client.At(e.CreatedAt), UpdatedAt: client.At(e.UpdatedAt),
 	}
 	out.Events = words(e.Events)
-	if e.ProgressInterval > 0 {
-		out.ProgressInterval = e.ProgressInterval.String()
-	}
 	if len(e.Authorization) > 0 {
 		if out.Headers == nil {
 			out.Headers = map[string]string{}
