@@ -15,8 +15,8 @@ import (
 	"github.com/ringback/ringback/job"
 )
 
-// Options is what the API needs. Store, Bodies, Seal, Slots, CheckURL, CheckHeader,
-// Owed, Log and Now are required.
+// Options is what the API needs. Store, Bodies, Seal, Slots, CheckURL, CheckPolicy,
+// ReadPolicy, EndpointURL, CheckHeader, Owed, Log and Now are required.
 type Options struct {
 	Store  job.Store
 	Bodies body.Storage
@@ -27,6 +27,17 @@ type Options struct {
 	// text is safe to show.
 	CheckURL func(url string) error
 	// CheckHeader says whether an endpoint may set a header on its callbacks.
+	// CheckPolicy says whether a policy permits a URL that CheckURL has taken, and
+	// ReadPolicy whether there can be such a policy. Their errors are safe to show.
+	CheckPolicy func(url string, p *job.Policy) error
+	ReadPolicy  func(p *job.Policy) error
+	// EndpointURL says whether the URL of an endpoint, with its variables replaced,
+	// can be called for a job; with a nil job, for any. Its error is as CheckURL's.
+	EndpointURL func(url string, j *job.Job) error
+	// Formats are the words for the form of a callback. CheckShape says whether it can
+	// be sent by a method; nil: by any.
+	Formats     []string
+	CheckShape  func(method, format string) error
 	CheckHeader func(name, value string) error
 	// Proof is what endpoints have to show before anything is sent there.
 	Proof job.Proof

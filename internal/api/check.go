@@ -2,7 +2,6 @@ package api
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 
 	"github.com/ringback/ringback/job"
@@ -24,9 +23,10 @@ func (e *OperationError) Error() string { return e.Field + ": " + e.Err.Error() 
 func (e *OperationError) Unwrap() error { return e.Err }
 
 // CheckOperation says what New would refuse in an operation by itself: in its
-// route, and in the sources of its callback URL.
-func CheckOperation(o job.Operation, prefix string, checkURL func(string) error) []*OperationError {
-	a := &API{opt: Options{Prefix: prefix, CheckURL: checkURL}}
+// route, and in what it says about its callbacks. Of the options it asks Prefix,
+// CheckURL, CheckHeader and ReadPolicy.
+func CheckOperation(o job.Operation, opt Options) []*OperationError {
+	a := &API{opt: opt}
 	op := &operation{Operation: o, api: a, pathParameters: wildcardNames(o.Route)}
 	var errs []*OperationError
 	if err := addRoute(http.NewServeMux(), op); err != nil {
@@ -34,12 +34,7 @@ func CheckOperation(o job.Operation, prefix string, checkURL func(string) error)
 	} else if _, path := splitRoute(o.Route); a.isOwn(path) {
 		errs = append(errs, &OperationError{Field: "route", Err: ErrOwnRoute})
 	}
-	for i, text := range o.Callback.URL {
-		if err := op.addSource(text); err != nil {
-			errs = append(errs, &OperationError{Field: fmt.Sprintf("callback.url[%d]", i), Err: err})
-		}
-	}
-	return errs
+	return append(errs, op.contract()...)
 }
 
 // RouteParameters are the names of the path parameters in a route.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ringback/ringback/internal/expression"
 	"github.com/ringback/ringback/job"
 )
 
@@ -21,15 +22,19 @@ type call struct {
 
 	prefer preferences
 	asked  asked
-	state  string
 	events []job.Event
+	method string
+	format string
 	key    string      // Idempotency-Key
 	first  job.Receipt // of the call that came with it before, where one did
 
-	chosen     bool   // where the callbacks go, if anywhere
-	nextSource int    // of the callback URL, to be looked at
-	document   []byte // the body, where an expression has looked into it
-	job        *job.Job
+	// Where the choice of targets stands: what is to be looked at next, whether the
+	// first destination has one, and which steps are done.
+	nextDestination, nextSource int
+	main, chosen, finished      bool
+
+	document *expression.Document // the body, where an expression has looked into it
+	job      *job.Job
 }
 
 // take takes a call in: 202 and a job, or a problem and nothing.
@@ -71,7 +76,7 @@ func (c *call) admit(w http.ResponseWriter) (job.Receipt, *Problem) {
 	if c.first.Repeated {
 		return c.first, c.compare(c.first, fingerprint)
 	}
-	if p := c.chooseTarget(true); p != nil {
+	if p := c.chooseTargets(true); p != nil {
 		return job.Receipt{}, p
 	}
 	return c.accept(fingerprint)
@@ -116,16 +121,19 @@ func (c *call) readHead() (p *Problem) {
 	if c.asked, c.job.Request.RawQuery, p = c.op.readAsked(c.r); p != nil {
 		return p
 	}
-	if c.state, p = c.asked.state(); p != nil {
+	if c.job.Echo, p = c.asked.state(); p != nil {
 		return p
 	}
 	if c.events, p = c.asked.events(); p != nil {
 		return p
 	}
+	if p = c.readShape(); p != nil {
+		return p
+	}
 	if p = c.readHeader(); p != nil {
 		return p
 	}
-	return c.chooseTarget(false)
+	return c.chooseTargets(false)
 }
 
 // accept stores the job. A call that repeats another one gets that one's receipt.

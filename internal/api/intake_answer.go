@@ -164,16 +164,3 @@ func appendQuoted(b []byte, s, suffix string) []byte {
 	b = append(b[:len(b)-1], suffix...)
 	return append(b, '"')
 }
-
-// acceptedHeader is a header of the 202, for expressions that look at it.
-func (c *call) acceptedHeader(name string) (string, bool) {
-	switch name {
-	case "Location":
-		return c.api.jobURL(c.job.ID), true
-	case "Content-Type":
-		return jsonType[0], true
-	case "Retry-After":
-		return acceptedRetrySeconds, true
-	}
-	return "", false
-}

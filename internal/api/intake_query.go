@@ -1,12 +1,13 @@
 package api
 
 import (
-	"errors"
+	"cmp"
 	"net/http"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
+	"github.com/ringback/ringback/internal/expression"
 	"github.com/ringback/ringback/job"
 )
 
@@ -32,14 +33,12 @@ var choices = [choiceCount]choice{
 	chooseEndpoint: {"callback", "X-Callback", "url"},
 	chooseState:    {"callbackState", "X-Callback-State", "state"},
 	chooseEvents:   {"callbackEvents", "X-Callback-Events", "events"},
-	// Nobody may choose these two yet; their names are taken all the same, so that
-	// no backend comes to rely on them.
-	chooseMethod: {"callbackMethod", "X-Callback-Method", "method"},
-	chooseFormat: {"callbackFormat", "X-Callback-Format", "format"},
+	chooseMethod:   {"callbackMethod", "X-Callback-Method", "method"},
+	chooseFormat:   {"callbackFormat", "X-Callback-Format", "format"},
 }
 
 // offered are the words that an operation may put into callback.caller_may.
-var offered = []string{"url", "state", "events"}
+var offered = []string{"url", "state", "events", "method", "format"}
 
 // maxStateBytes bounds what a caller has echoed.
 const maxStateBytes = 4 << 10
@@ -91,7 +90,7 @@ func (got *asked) setParameter(i int, raw string) *Problem {
 	if got[i].place == where {
 		return kindParameterRepeated.at(where, "was sent more than once")
 	}
-	value, err := decodeQuery(raw)
+	value, err := expression.Unescape(raw)
 	if err != nil {
 		k := kindInvalidParameter
 		if i == chooseURL {
@@ -109,18 +108,25 @@ func (op *operation) mayChoose(got *asked) *Problem {
 		where := got[i].place
 		switch {
 		case where == place{}:
-		case !slices.Contains(offered, choices[i].word):
-			return kindChoiceRefused.at(where, "cannot be chosen with a call").
-				withHint("leave it out; a call may choose at most: " + strings.Join(offered, ", "))
 		case !slices.Contains(op.Callback.CallerMay, choices[i].word):
 			return kindChoiceRefused.at(where, "cannot be chosen for this operation").withHint(op.mayHint())
 		}
 	}
 	where := got[chooseURL].place
-	if where != (place{}) && !slices.ContainsFunc(op.sources, func(t *template) bool { return t.reads(where) }) {
+	if where != (place{}) && !op.takesURLFrom(where) {
 		return kindChoiceRefused.at(where, "is not where this operation takes its callback URL from").withHint(op.sourceHint())
 	}
 	return nil
+}
+
+func (op *operation) takesURLFrom(where place) bool {
+	kind := expression.Query
+	if where.header {
+		kind = expression.Header
+	}
+	return slices.ContainsFunc(op.destinations, func(d destination) bool {
+		return slices.ContainsFunc(d.sources, func(t *expression.Template) bool { return t.Reads(kind, where.name) })
+	})
 }
 
 func (op *operation) mayHint() string {
@@ -131,12 +137,14 @@ func (op *operation) mayHint() string {
 }
 
 func (op *operation) sourceHint() string {
-	if len(op.sources) == 0 {
-		return "this operation has a fixed callback URL"
+	var texts []string
+	for _, d := range op.destinations {
+		for _, t := range d.sources {
+			texts = append(texts, t.String())
+		}
 	}
-	texts := make([]string, len(op.sources))
-	for i, t := range op.sources {
-		texts[i] = t.text
+	if len(texts) == 0 {
+		return "this operation has a fixed callback URL"
 	}
 	return "send it as " + strings.Join(texts, " or ")
 }
@@ -158,6 +166,37 @@ func (got *asked) state() (string, *Problem) {
 func isPlainText(s string) bool { return utf8.ValidString(s) && !strings.ContainsFunc(s, isControl) }
 
 func isControl(r rune) bool { return r < ' ' || r == 0x7f }
+
+// readShape reads the method and the format that the call chooses.
+func (c *call) readShape() *Problem {
+	method, format := &c.asked[chooseMethod], &c.asked[chooseFormat]
+	if method.place != (place{}) && !slices.Contains(callbackMethods, method.value) {
+		return kindInvalidParameter.at(method.place, "is no method of a callback").
+			withHint("the methods are: " + strings.Join(callbackMethods, ", "))
+	}
+	if format.place != (place{}) && !slices.Contains(c.api.opt.Formats, format.value) {
+		return kindInvalidParameter.at(format.place, "is no format of a callback").
+			withHint("the formats are: " + strings.Join(c.api.opt.Formats, ", "))
+	}
+	c.method, c.format = method.value, format.value
+	return c.checkShape(c.method, c.format)
+}
+
+// checkShape refuses a method that contradicts a format, where the call chooses one
+// of them. What is empty is the operation's.
+func (c *call) checkShape(method, format string) *Problem {
+	where := c.asked[chooseMethod].place
+	if where == (place{}) {
+		where = c.asked[chooseFormat].place
+	}
+	if where == (place{}) || c.api.opt.CheckShape == nil {
+		return nil
+	}
+	if err := c.api.opt.CheckShape(cmp.Or(method, c.op.Callback.Method), cmp.Or(format, c.op.Callback.Format)); err != nil {
+		return kindInvalidParameter.at(where, "contradicts the callback's form: "+err.Error())
+	}
+	return nil
+}
 
 // events are the events that the callbacks shall tell of, nil for the usual ones.
 func (got *asked) events() ([]job.Event, *Problem) {
@@ -202,7 +241,7 @@ func cutQuery(raw string, cut func(name, value string) bool) string {
 			end = start + i
 		}
 		name, value, _ := strings.Cut(raw[start:end], "=")
-		name, err := decodeQuery(name)
+		name, err := expression.Unescape(name)
 		switch {
 		case err == nil && cut(name, value):
 			if kept == nil {
@@ -221,59 +260,4 @@ func cutQuery(raw string, cut func(name, value string) bool) string {
 		return raw
 	}
 	return string(kept)
-}
-
-var (
-	errNotEncoded = errors.New("holds octets that must be percent-encoded")
-	errEscape     = errors.New("has a % without two hexadecimal digits")
-	errNotUTF8    = errors.New("is not UTF-8 when decoded")
-)
-
-// decodeQuery decodes a name or value of a query once. Unlike net/url it takes a
-// semicolon for what it is, and only well-formed text.
-func decodeQuery(s string) (string, error) {
-	plain := true
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c <= ' ' || c >= 0x7f:
-			return "", errNotEncoded
-		case c == '%':
-			if i+2 >= len(s) || !isHexDigit(s[i+1]) || !isHexDigit(s[i+2]) {
-				return "", errEscape
-			}
-			plain = false
-		case c == '+':
-			plain = false
-		}
-	}
-	if plain {
-		return s, nil
-	}
-	out := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		switch s[i] {
-		case '%':
-			out = append(out, hexValue(s[i+1])<<4|hexValue(s[i+2]))
-			i += 2
-		case '+':
-			out = append(out, ' ')
-		default:
-			out = append(out, s[i])
-		}
-	}
-	if !utf8.Valid(out) {
-		return "", errNotUTF8
-	}
-	return string(out), nil
-}
-
-func isHexDigit(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
-}
-
-func hexValue(c byte) byte {
-	if c <= '9' {
-		return c - '0'
-	}
-	return c&7 + 9
 }

@@ -1,14 +1,13 @@
 package api
 
 import (
-	"errors"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/ringback/ringback/internal/expression"
 	"github.com/ringback/ringback/job"
 )
 
@@ -50,7 +49,7 @@ func FuzzCutQuery(f *testing.F) {
 		parts := strings.Split(raw, "&")
 		for _, part := range parts {
 			name, _, _ := strings.Cut(part, "=")
-			if name, err := decodeQuery(name); err != nil || choiceOfParameter(name) < 0 {
+			if name, err := expression.Unescape(name); err != nil || choiceOfParameter(name) < 0 {
 				want = append(want, part)
 			}
 		}
@@ -62,37 +61,6 @@ func FuzzCutQuery(f *testing.F) {
 			t.Fatalf("%q leaves %q, and that leaves %q", raw, got, again)
 		}
 	})
-}
-
-func FuzzDecodeQuery(f *testing.F) {
-	for _, s := range []string{"https%3A%2F%2Fa.example%2F", "a+b", "%zz", "%", "%e2%82%ac", "%ff", "a;b"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		got, err := decodeQuery(s)
-		want, wantErr := url.QueryUnescape(s)
-		if err == nil && (wantErr != nil || got != want) {
-			t.Fatalf("%q is %q, net/url says %q, %v", s, got, want, wantErr)
-		}
-	})
-}
-
-func TestOnlyWellFormedValuesAreDecoded(t *testing.T) {
-	t.Parallel()
-	for raw, want := range map[string]string{
-		"https%3A%2F%2Fa.example%2F%250d": "https://a.example/%0d", "a+b": "a b", "%2B": "+", "a;b=1": "a;b=1", "%E2%82%AC": "€",
-	} {
-		if got, err := decodeQuery(raw); err != nil || got != want {
-			t.Errorf("%q is %q, %v; want %q", raw, got, err, want)
-		}
-	}
-	for raw, want := range map[string]error{
-		"%zz": errEscape, "%": errEscape, "%4": errEscape, "%ff%fe": errNotUTF8, "%c0%80": errNotUTF8, "\xff": errNotEncoded, "a b": errNotEncoded, "é": errNotEncoded,
-	} {
-		if got, err := decodeQuery(raw); !errors.Is(err, want) {
-			t.Errorf("%q is %q, %v; want %v", raw, got, err, want)
-		}
-	}
 }
 
 // askedOf reads the choices of a request to an operation.

@@ -236,11 +236,11 @@ func TestWrongOperationFailsAtTheStart(t *testing.T) {
 		{[]job.Operation{{Name: "scan", Route: "POST /{"}}, `the route "POST /{"`},
 		{[]job.Operation{{Name: "scan"}}, "must be a method and a path"},
 		{[]job.Operation{scan, {Name: "other", Route: "POST /scan"}}, "operation other: the route"},
-		{[]job.Operation{urls("{$request.nope}")}, `operation scan: callback.url "{$request.nope}"`},
+		{[]job.Operation{urls("{$request.nope}")}, `operation scan: callback.url[0]: "$request.nope"`},
 		{[]job.Operation{urls("{$request.path.area}")}, "the route has no parameter {area}"},
 		{[]job.Operation{urls("https://a.example", "https://b.example")}, "only one URL without an expression"},
 		{[]job.Operation{urls("http://a.example")}, "must use https"},
-		{[]job.Operation{{Name: "scan", Route: "POST /scan", Callback: job.Contract{CallerMay: []string{"method"}}}}, "callback.caller_may"},
+		{[]job.Operation{{Name: "scan", Route: "POST /scan", Callback: job.Contract{CallerMay: []string{"body"}}}}, "callback.caller_may"},
 	} {
 		g := &gateway{t: t}
 		opt := g.options()

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/ringback/ringback/job"
@@ -52,8 +53,8 @@ func parseTraceParent(s string) (string, bool) {
 	}
 	// Of a later version's flags only those of version 00 are understood: sampled
 	// and random.
-	known := hexValue(flags[1]) & 3
-	return "00" + s[2:53] + "0" + string('0'+known), true
+	known := strings.IndexByte("0123456789abcdef", flags[1]) & 3
+	return "00" + s[2:53] + "0" + strconv.Itoa(known), true
 }
 
 func isLowerHex(s string) bool {

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -15,14 +14,16 @@ import (
 type operation struct {
 	job.Operation
 	api *API
-	// sources of a callback URL in the call, tried in order.
-	sources []*template
-	// defaultURL is the operation's own, empty for none.
-	defaultURL string
+	// destinations of the callbacks; the first is that of callback.url.
+	destinations []destination
+	// headers and query parameters that are set on callbacks. finishNeedsBody says
+	// that one of them looks into the request's body.
+	headers, query  []setting
+	finishNeedsBody bool
 	// pathParameters of the route.
 	pathParameters []string
 	// ownParameters and ownHeaders are those that are nothing but a callback URL:
-	// the backend does not get them. readHeaders are all that the sources look at.
+	// the backend does not get them. readHeaders are all that expressions look at.
 	ownParameters, ownHeaders, readHeaders []string
 }
 
@@ -76,38 +77,10 @@ func (a *API) newOperation(o job.Operation) (*operation, error) {
 			return nil, fmt.Errorf("callback.caller_may: %q is none of: %s", word, strings.Join(offered, ", "))
 		}
 	}
-	for _, text := range op.Callback.URL {
-		if err := op.addSource(text); err != nil {
-			return nil, fmt.Errorf("callback.url %q: %w", text, err)
-		}
+	if errs := op.contract(); len(errs) > 0 {
+		return nil, errs[0]
 	}
 	return op, nil
-}
-
-func (op *operation) addSource(text string) error {
-	t, err := parseTemplate(text)
-	if err != nil {
-		return err
-	}
-	if t.literal() {
-		if op.defaultURL != "" {
-			return errors.New("there can be only one URL without an expression")
-		}
-		op.defaultURL = text
-		return op.api.opt.CheckURL(text)
-	}
-	for _, name := range t.names(exprPath) {
-		if !slices.Contains(op.pathParameters, name) {
-			return fmt.Errorf("the route has no parameter {%s}", name)
-		}
-	}
-	op.readHeaders = append(op.readHeaders, t.names(exprHeader)...)
-	if t.lone() != nil {
-		op.ownParameters = append(op.ownParameters, t.names(exprQuery)...)
-		op.ownHeaders = append(op.ownHeaders, t.names(exprHeader)...)
-	}
-	op.sources = append(op.sources, t)
-	return nil
 }
 
 var (

@@ -17,8 +17,10 @@ import (
 // place is where a callback goes, ready to be called: parsed, checked, with
 // opened secrets.
 type place struct {
-	endpoint job.Endpoint // zero for a URL that was sent with a call
-	target   *outbound.Target
+	endpoint job.Endpoint     // zero for a URL that was sent with a call
+	target   *outbound.Target // nil: refused says why, or the URL has variables
+	refused  error
+	policy   job.Policy // of the app
 	headers  http.Header
 	auth     credentials
 	schemes  sign.Schemes // of the endpoint
@@ -55,13 +57,19 @@ func (p places) forget(app string) {
 
 // of finds where a callback goes. A URL that the policy refuses is a
 // *outbound.URLError, an endpoint that is gone job.ErrNotFound.
-func (p places) of(ctx context.Context, cb *job.Callback) (*place, error) {
+func (p places) of(ctx context.Context, d *job.Delivery) (*place, error) {
+	cb := d.Callback
 	if cb.Endpoint != "" {
 		pl, err := p.endpoint(ctx, cb.App, cb.Endpoint)
-		if err == nil && pl.target == nil {
-			_, err = p.opt.Client.Check(pl.endpoint.URL)
+		switch {
+		case err != nil:
+			return nil, err
+		case pl.target != nil:
+			return pl, nil
+		case pl.refused != nil:
+			return nil, pl.refused
 		}
-		return pl, err
+		return p.expanded(pl, d)
 	}
 	target, err := p.opt.Client.Check(cb.URL)
 	if err != nil {
@@ -84,6 +92,45 @@ func (p *place) withQuery(query string) *place {
 	with := *p
 	with.target = p.target.WithQuery(query)
 	return &with
+}
+
+// expanded is an endpoint whose URL has variables, as the place of one callback.
+func (p places) expanded(pl *place, d *job.Delivery) (*place, error) {
+	params := d.Job.Request.Params
+	if params == nil {
+		params = map[string]string{}
+	}
+	url, err := expand(pl.endpoint.URL, d.Callback, params)
+	if err != nil {
+		return nil, err
+	}
+	return p.with(pl, url)
+}
+
+// asked is an endpoint as the place where its receiver is asked something that no
+// callback is about: variables have example values.
+func (p places) asked(pl *place) (*place, error) {
+	switch {
+	case pl.refused != nil:
+		return nil, pl.refused
+	case pl.target != nil:
+		return pl, nil
+	}
+	url, err := example(pl.endpoint.URL, nil)
+	if err != nil {
+		return nil, err
+	}
+	return p.with(pl, url)
+}
+
+// with is the place of an endpoint with the URL that was made of its own.
+func (p places) with(pl *place, url string) (*place, error) {
+	with := *pl
+	var err error
+	if with.target, err = p.opt.Client.Check(url); err != nil {
+		return nil, err
+	}
+	return &with, scope(&pl.policy).Permit(with.target)
 }
 
 func (p places) endpoint(ctx context.Context, app, name string) (*place, error) {
@@ -123,7 +170,7 @@ func (p places) readApp(ctx context.Context, name, _ string) (*place, error) {
 	if err != nil {
 		return nil, err
 	}
-	pl := &place{}
+	pl := &place{policy: app.Policy}
 	return pl, p.open(pl, app.Secrets)
 }
 
@@ -152,8 +199,20 @@ func (p places) readEndpoint(ctx context.Context, app, name string) (*place, err
 	if p.opt.Proof == job.ProofHandshake {
 		pl.headers[originField] = []string{p.opt.Origin}
 	}
+	of, err := p.opt.Store.App(ctx, app)
+	if err != nil {
+		return nil, fmt.Errorf("app of endpoint %s: %w", name, err)
+	}
+	pl.policy = of.Policy
 	// Refused URLs are kept, too: the attempt says why.
-	pl.target, _ = p.opt.Client.Check(e.URL)
+	if !hasVariables(e.URL) {
+		if pl.target, pl.refused = p.opt.Client.Check(e.URL); pl.refused == nil {
+			pl.refused = scope(&pl.policy).Permit(pl.target)
+		}
+		if pl.refused != nil {
+			pl.target = nil
+		}
+	}
 	return pl, p.open(pl, e.Secrets)
 }
 

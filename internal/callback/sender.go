@@ -63,7 +63,8 @@ type Sender struct {
 	signatures map[string]sign.Schemes
 	window     *window.Window[job.Delivery]
 	places     places
-	templates  map[string]*Program // of the operations that have one
+	policies   map[string]*job.Policy // of the operations that have one
+	templates  map[string]*Program    // of the operations that have one
 	breakers   breakers
 	metrics    metrics
 
@@ -92,6 +93,7 @@ func New(opt Options) *Sender {
 			s.templates[op.Name] = p
 		}
 	}
+	s.policies = policiesOf(opt.Operations)
 	s.places = newPlaces(opt)
 	s.window = window.New(window.Options[job.Delivery]{
 		MaxItems: opt.MaxItems, MaxGroupItems: max(opt.MaxItems/16, 1), MaxBytes: opt.MaxBytes, Workers: opt.Workers,
@@ -293,7 +295,10 @@ func (s *Sender) noteLane(lane string, a *job.Attempt, v verdict) {
 
 // try makes the attempt. Its error means that none was made, and that it is ours.
 func (s *Sender) try(ctx context.Context, d job.Delivery, a *job.Attempt) (verdict, error) {
-	place, err := s.places.of(ctx, d.Callback)
+	place, err := s.places.of(ctx, &d)
+	if err == nil && d.Callback.Endpoint == "" {
+		err = s.permits(place, &d)
+	}
 	var refused *outbound.URLError
 	switch {
 	case errors.Is(err, job.ErrNotFound):
@@ -345,10 +350,13 @@ func (s *Sender) contract(operation string) job.Contract {
 	return job.Operation{}.WithDefaults().Callback
 }
 
-// header makes the header of an attempt: what the endpoint wants, then what is
-// ours, the signature last.
+// header makes the header of an attempt: what the operation wants, then the endpoint,
+// then what is ours, the signature last.
 func (s *Sender) header(p *place, d job.Delivery, a *job.Attempt, c content) (http.Header, error) {
 	h := make(http.Header, 8+len(p.headers))
+	for name, value := range operationHeader(d) {
+		h[name] = value
+	}
 	for name, value := range p.headers {
 		h[name] = value
 	}
@@ -372,6 +380,16 @@ func (s *Sender) header(p *place, d job.Delivery, a *job.Attempt, c content) (ht
 		}
 	}
 	return h, s.sign(p, p.target, &d, a, sign.Request{Message: sign.Message{Body: c.Body}, Open: c.Open, Method: d.Callback.Method, Header: h}, c.outside())
+}
+
+// operationHeader is what the operation's callback.headers were for the call.
+func operationHeader(d job.Delivery) http.Header {
+	for i := range d.Job.Targets {
+		if t := &d.Job.Targets[i]; t.Header != nil && t.Endpoint == d.Callback.Endpoint && t.URL == d.Callback.URL {
+			return t.Header
+		}
+	}
+	return nil
 }
 
 var contentTypeJSON = []string{typeJSON}

@@ -201,8 +201,7 @@ func reasonOf(err error) string {
 // ask makes the request that the policy wants. It returns how many callbacks a
 // minute the receiver allows, 0 where it sets no bound.
 func (v *verifier) ask(ctx context.Context, p *place) (rate int, err error) {
-	if p.target == nil {
-		_, err := v.opt.Client.Check(p.endpoint.URL)
+	if p, err = v.places.asked(p); err != nil {
 		return 0, &outbound.Error{Class: outbound.ClassRefused, Detail: "the outbound policy forbids the URL: " + err.Error()}
 	}
 	if v.opt.Proof == job.ProofHandshake {
@@ -295,7 +294,7 @@ func (s *Sender) awaitProof(ctx context.Context, d job.Delivery) {
 	s.settle(ctx, job.Settlement{Callback: d.Callback, State: job.Pending, DueAt: until, Waiting: waitingUnverified, At: s.opt.Now()})
 	s.window.Pause(lane, until)
 	now := s.opt.Now()
-	p, err := s.places.of(ctx, d.Callback)
+	p, err := s.places.of(ctx, &d)
 	if err != nil || !s.proven(p, now) {
 		return
 	}

@@ -174,6 +174,15 @@ func (d *decoder) value(n ast.Node, key string, v reflect.Value) {
 	if n = d.resolve(n, key); n == nil {
 		return
 	}
+	if p, ok := v.Addr().Interface().(*policy); ok {
+		if text, ok := scalarText(n); ok {
+			d.note(key, n.GetToken())
+			if err := p.word(text); err != nil {
+				d.problem(key, err)
+			}
+			return
+		}
+	}
 	if isLeaf(v) {
 		if text, ok := d.text(n, key); ok {
 			d.set(text, key, v)

@@ -14,6 +14,7 @@ import (
 	"github.com/ringback/ringback"
 	"github.com/ringback/ringback/internal/api"
 	"github.com/ringback/ringback/internal/backend"
+	"github.com/ringback/ringback/internal/callback"
 	"github.com/ringback/ringback/internal/outbound"
 	"github.com/ringback/ringback/job"
 )
@@ -41,6 +42,12 @@ type retry struct {
 // contract is the block of an operation's callbacks.
 type contract struct {
 	URL         texts       `yaml:"url"`
+	Also        []texts     `yaml:"also"`
+	Success     texts       `yaml:"success"`
+	Failure     texts       `yaml:"failure"`
+	Progress    texts       `yaml:"progress"`
+	Subscriber  bool        `yaml:"subscriber"`
+	Policy      policy      `yaml:"policy"`
 	Required    bool        `yaml:"required"`
 	Method      method      `yaml:"method"`
 	Events      []event     `yaml:"events"`
@@ -49,6 +56,41 @@ type contract struct {
 	GiveUpAfter duration    `yaml:"give_up_after"`
 	Progress    duration    `yaml:"progress_interval"`
 	CallerMay   []callerMay `yaml:"caller_may"`
+	// Headers and Query are texts with expressions, by name.
+	Headers map[string]string `yaml:"headers"`
+	Query   map[string]string `yaml:"query"`
+}
+
+// policy says which URLs may come with a call. It may be written as a single word.
+type policy struct {
+	Registered bool     `yaml:"registered"`
+	Prefixes   []string `yaml:"prefixes"`
+	HTTPS      bool     `yaml:"https"`
+	Ports      []port   `yaml:"ports"`
+}
+
+// word reads the policies that are a single word.
+func (p *policy) word(text string) error {
+	p.Registered = text == "registered"
+	if text != "any" && text != "registered" {
+		return wrong("write any, registered, or keys: {prefixes: [https://a.example/hooks/]}", "%q is no policy", text)
+	}
+	return nil
+}
+
+// The members of the subscriber object of OGC API - Processes.
+const (
+	subscriberSuccess  = "{$request.body#/subscriber/successUri}"
+	subscriberFailure  = "{$request.body#/subscriber/failedUri}"
+	subscriberProgress = "{$request.body#/subscriber/inProgressUri}"
+)
+
+// byOutcome are the sources of a URL for an outcome, the subscriber's last.
+func (c *contract) byOutcome(list texts, subscriber string) []string {
+	if !c.Subscriber {
+		return list
+	}
+	return append(slices.Clone(list), subscriber)
 }
 
 var nameSyntax = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
@@ -104,7 +146,15 @@ func (o *operation) operation(name string) job.Operation {
 		Retry: job.Retry{Attempts: int(o.Retry.Attempts), Backoff: time.Duration(o.Retry.Backoff),
 			MaxBackoff: time.Duration(o.Retry.MaxBackoff)},
 		Callback: job.Contract{
-			URL:         o.Callback.URL,
+			URL:      o.Callback.URL,
+			Also:     convertLists(o.Callback.Also),
+			Success:  o.Callback.byOutcome(o.Callback.Success, subscriberSuccess),
+			Failure:  o.Callback.byOutcome(o.Callback.Failure, subscriberFailure),
+			Progress: o.Callback.byOutcome(o.Callback.Progress, subscriberProgress),
+			Policy: job.Policy{Registered: o.Callback.Policy.Registered, Prefixes: o.Callback.Policy.Prefixes,
+				HTTPS: o.Callback.Policy.HTTPS, Ports: convertPorts(o.Callback.Policy.Ports)},
+			Headers:     o.Callback.Headers,
+			Query:       o.Callback.Query,
 			Required:    o.Callback.Required,
 			Method:      string(o.Callback.Method),
 			Events:      convert[job.Event](o.Callback.Events),
@@ -126,6 +176,22 @@ func convert[To, From ~string](list []From) []To {
 	out := make([]To, len(list))
 	for i, v := range list {
 		out[i] = To(v)
+	}
+	return out
+}
+
+func convertLists(lists []texts) [][]string {
+	var out [][]string
+	for _, list := range lists {
+		out = append(out, list)
+	}
+	return out
+}
+
+func convertPorts(list []port) []uint16 {
+	var out []uint16
+	for _, v := range list {
+		out = append(out, uint16(v))
 	}
 	return out
 }
@@ -181,13 +247,18 @@ func (d *decoder) checkOperation(key string, op ringback.Operation, prefix strin
 		d.problem(key+".route", wrong("write a method and a path, such as POST /scan", "is missing"))
 		return
 	}
-	for _, e := range api.CheckOperation(op.Operation, prefix, checkURL) {
+	opt := api.Options{Prefix: prefix, CheckURL: checkURL, CheckHeader: outbound.CheckHeader, ReadPolicy: callback.ReadPolicy}
+	for _, e := range api.CheckOperation(op.Operation, opt) {
 		hint := ""
 		switch {
 		case errors.Is(e, api.ErrOwnRoute):
 			hint = "choose another path, or set a prefix for the gateway's own routes"
 		case e.Field == "route":
 			hint = "write a method and a path, such as POST /scan or GET /reports/{kind}"
+		case strings.HasPrefix(e.Field, "callback.headers") || strings.HasPrefix(e.Field, "callback.query"):
+			hint = "a text, which may hold expressions such as {$request.body#/order}"
+		case e.Field == "callback.policy":
+			hint = "such as {prefixes: [https://a.example/hooks/], https: true, ports: [443]}"
 		default:
 			hint = "such as {$request.query.callbackURL}; one entry may be a URL, for calls that bring none"
 		}

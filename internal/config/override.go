@@ -24,7 +24,7 @@ func (d *decoder) override(key string, v reflect.Value) {
 		for _, name := range v.MapKeys() {
 			d.override(key+"."+name.String(), v.MapIndex(name).Elem())
 		}
-	case v.Kind() == reflect.Slice:
+	case v.Kind() == reflect.Slice && v.Type().Elem() != textsType:
 		if text, ok := d.overriding(key); ok {
 			d.setList(text, key, v)
 		}

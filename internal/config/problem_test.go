@@ -10,8 +10,7 @@ import (
 // its hint behind " | ".
 var wrongFiles = []struct{ name, text, want string }{
 	{"unknown key", "lisen: x", "1:1: lisen: unknown key | did you mean listen?"},
-	{"key of a later version", op("{relay: {}}", "callback: {format: raw}"),
-		"7:16: operations.scan.callback.format: unknown key | known here: url, required, method, events, schedule, timeout, give_up_after, caller_may"},
+	{"unknown key of a contract", op("{relay: {}}", "callback: {urls: x}"), "7:16: operations.scan.callback.urls: unknown key | did you mean url?"},
 	{"unknown key of a backend", op("{clamd: {add: 'unix:/x'}}", ""), "6:23: operations.scan.backend.clamd.add: unknown key | known here: address"},
 	{"unknown kind", op("{clam: {}}", ""), "6:15: operations.scan.backend.clam: unknown kind of backend | did you mean clamd?"},
 	{"syntax", "listen: [", "1:9: not valid YAML: "},

@@ -289,5 +289,17 @@ type callerMay string
 
 func (c *callerMay) parse(text string) error {
 	*c = callerMay(text)
-	return oneOf(text, "url", "state", "events")
+	return oneOf(text, "url", "state", "events", "method", "format")
+}
+
+// port is the number of a port.
+type port uint16
+
+func (p *port) parse(text string) error {
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || n == 0 {
+		return wrong("write a number such as 443", "%q is not a port", text)
+	}
+	*p = port(n)
+	return nil
 }

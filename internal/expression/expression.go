@@ -1,4 +1,7 @@
-package api
+// Package expression is the language in which an operation says where in a call
+// something stands: the runtime expressions of OpenAPI (3.1.2, Runtime
+// Expressions), alone or in braces within a text.
+package expression
 
 import (
 	"errors"
@@ -9,9 +12,9 @@ import (
 	"unicode/utf8"
 )
 
-// template is a text with runtime expressions of OpenAPI in it (3.1.2, Runtime
-// Expressions): "{$request.query.callbackURL}", or "https://a.example/{$method}".
-type template struct {
+// Template is a text with expressions in it: "{$request.query.callbackURL}", or
+// "https://a.example/{$method}".
+type Template struct {
 	text  string // as configured
 	parts []part
 }
@@ -24,28 +27,29 @@ type part struct {
 
 // expression is a parsed runtime expression.
 type expression struct {
-	kind   expressionKind
-	answer bool     // it looks at our 202, not at the request
+	kind   Kind
+	answer bool     // it looks at the answer to the call, not at the request
 	name   string   // of the header (canonical), query or path parameter
 	tokens []string // of the JSON pointer into the body, unescaped
 }
 
-type expressionKind uint8
+// Kind says what an expression looks at.
+type Kind uint8
 
+// The kinds of expression.
 const (
-	exprURL expressionKind = iota + 1
-	exprMethod
-	exprStatus
-	exprHeader
-	exprQuery
-	exprPath
-	exprBody
+	URL Kind = iota + 1
+	Method
+	Status
+	Header
+	Query
+	Path
+	Body
 )
 
-// parseTemplate reads a text with expressions in braces, or a lone expression
-// without them.
-func parseTemplate(text string) (*template, error) {
-	t := &template{text: text}
+// Parse reads a text with expressions in braces, or a lone expression without them.
+func Parse(text string) (*Template, error) {
+	t := &Template{text: text}
 	if !utf8.ValidString(text) {
 		return nil, errors.New("it is not UTF-8")
 	}
@@ -83,11 +87,11 @@ func parseTemplate(text string) (*template, error) {
 func parseExpression(s string) (*expression, error) {
 	switch s {
 	case "$url":
-		return &expression{kind: exprURL}, nil
+		return &expression{kind: URL}, nil
 	case "$method":
-		return &expression{kind: exprMethod}, nil
+		return &expression{kind: Method}, nil
 	case "$statusCode":
-		return &expression{kind: exprStatus}, nil
+		return &expression{kind: Status}, nil
 	}
 	source, ok := strings.CutPrefix(s, "$request.")
 	e := &expression{}
@@ -103,14 +107,14 @@ func parseExpression(s string) (*expression, error) {
 	return e, nil
 }
 
-// Headers that carry the caller's secrets never become part of a URL.
+// Headers that carry the caller's secrets never leave the gateway again.
 var secretHeaders = []string{"Authorization", "Proxy-Authorization", "Cookie", "Ringback-Key"}
 
 func (e *expression) parseSource(source string) (err error) {
 	word, name, named := strings.Cut(source, ".")
 	switch {
 	case named && word == "header":
-		e.kind, e.name = exprHeader, http.CanonicalHeaderKey(name)
+		e.kind, e.name = Header, http.CanonicalHeaderKey(name)
 		if !isToken(name) {
 			return fmt.Errorf("%q is not a header's name", name)
 		}
@@ -119,11 +123,11 @@ func (e *expression) parseSource(source string) (err error) {
 		}
 		return nil
 	case named && word == "query":
-		e.kind, e.name = exprQuery, name
+		e.kind, e.name = Query, name
 	case named && word == "path":
-		e.kind, e.name = exprPath, name
+		e.kind, e.name = Path, name
 	case source == "body" || strings.HasPrefix(source, "body#"):
-		e.kind = exprBody
+		e.kind = Body
 		e.tokens, err = parsePointer(strings.TrimPrefix(source[len("body"):], "#"))
 		return err
 	default:
@@ -132,10 +136,20 @@ func (e *expression) parseSource(source string) (err error) {
 	if e.answer {
 		return errors.New("an answer has headers and a body only")
 	}
-	if strings.ContainsFunc(name, isControl) {
+	if strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		return errors.New("the name holds a control character")
 	}
 	return nil
+}
+
+// isToken tells a token of RFC 9110 §5.6.2.
+func isToken(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
+			return false
+		}
+	}
+	return s != ""
 }
 
 // parsePointer splits a JSON pointer (RFC 6901 §3) into its unescaped tokens.
@@ -158,37 +172,27 @@ func parsePointer(s string) ([]string, error) {
 	return tokens, nil
 }
 
-// literal tells a text without expressions.
-func (t *template) literal() bool { return len(t.parts) == 1 && t.parts[0].expr == nil }
+// String is the template as it was written.
+func (t *Template) String() string { return t.text }
 
-// lone returns the expression that is the whole template, or nil.
-func (t *template) lone() *expression {
-	if len(t.parts) != 1 {
-		return nil
-	}
-	return t.parts[0].expr
+// Literal tells a text without expressions.
+func (t *Template) Literal() bool {
+	return !slices.ContainsFunc(t.parts, func(p part) bool { return p.expr != nil })
 }
 
-// needsBody tells whether the request's body has to be looked into.
-func (t *template) needsBody() bool {
-	return slices.ContainsFunc(t.parts, func(p part) bool {
-		return p.expr != nil && p.expr.kind == exprBody && !p.expr.answer
-	})
+// Lone tells a template that is one expression, and nothing else.
+func (t *Template) Lone() bool { return len(t.parts) == 1 && t.parts[0].expr != nil }
+
+// NeedsBody tells whether the request's body has to be looked into.
+func (t *Template) NeedsBody() bool {
+	return slices.ContainsFunc(t.parts, func(p part) bool { return p.expr != nil && p.expr.kind == Body && !p.expr.answer })
 }
 
-// reads tells whether the template looks at a parameter or header of the request.
-func (t *template) reads(where place) bool {
-	kind := exprQuery
-	if where.header {
-		kind = exprHeader
-	}
-	return slices.ContainsFunc(t.parts, func(p part) bool {
-		return p.expr != nil && !p.expr.answer && p.expr.kind == kind && p.expr.name == where.name
-	})
-}
+// Reads tells whether the template looks at something of the request by its name.
+func (t *Template) Reads(kind Kind, name string) bool { return slices.Contains(t.Names(kind), name) }
 
-// names lists what the template's expressions of a kind look at in the request.
-func (t *template) names(kind expressionKind) []string {
+// Names lists what the template's expressions of a kind look at in the request.
+func (t *Template) Names(kind Kind) []string {
 	var names []string
 	for _, p := range t.parts {
 		if p.expr != nil && !p.expr.answer && p.expr.kind == kind {
@@ -196,4 +200,34 @@ func (t *template) names(kind expressionKind) []string {
 		}
 	}
 	return names
+}
+
+// String is the expression as it is written.
+func (e *expression) String() string {
+	text := "$request."
+	if e.answer {
+		text = "$response."
+	}
+	switch e.kind {
+	case URL:
+		return "$url"
+	case Method:
+		return "$method"
+	case Status:
+		return "$statusCode"
+	case Header:
+		return text + "header." + e.name
+	case Query:
+		return text + "query." + e.name
+	case Path:
+		return text + "path." + e.name
+	}
+	text += "body"
+	for i, token := range e.tokens {
+		if i == 0 {
+			text += "#"
+		}
+		text += "/" + strings.ReplaceAll(strings.ReplaceAll(token, "~", "~0"), "/", "~1")
+	}
+	return text
 }
