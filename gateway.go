@@ -197,7 +197,7 @@ func (g *Gateway) assemble(ctx context.Context) error {
 		}
 		apiOptions.Operations = append(apiOptions.Operations, op)
 	}
-	apiOptions.ReadPolicy, apiOptions.Formats = callback.ReadPolicy, []string{"envelope"}
+	apiOptions.ReadPolicy = callback.ReadPolicy
 	apiOptions.CheckPolicy = func(url string, p *job.Policy) error { return callback.CheckPolicy(g.client, url, p) }
 	apiOptions.EndpointURL = func(url string, j *job.Job) error { return callback.CheckEndpointURL(g.client, url, j) }
 	registry.MustRegister(newBacklogCollector(ctx, g.store, opt.Now))

@@ -34,10 +34,6 @@ type Options struct {
 	// EndpointURL says whether the URL of an endpoint, with its variables replaced,
 	// can be called for a job; with a nil job, for any. Its error is as CheckURL's.
 	EndpointURL func(url string, j *job.Job) error
-	// Formats are the words for the form of a callback. CheckShape says whether it can
-	// be sent by a method; nil: by any.
-	Formats     []string
-	CheckShape  func(method, format string) error
 	CheckHeader func(name, value string) error
 	// Proof is what endpoints have to show before anything is sent there.
 	Proof job.Proof

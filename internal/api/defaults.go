@@ -37,8 +37,8 @@ func (d *defaults) committed(ch job.Change) {
 	delete(d.apps, ch.App)
 }
 
-// of returns name, URL, operations, method and format of an app's default endpoints, in the order
-// of their names. They are shared: read only.
+// of returns name, URL, operations and method of an app's default endpoints, in the
+// order of their names. They are shared: read only.
 func (d *defaults) of(ctx context.Context, app string) ([]job.Endpoint, error) {
 	d.mu.RLock()
 	found, ok := d.apps[app]
@@ -53,7 +53,7 @@ func (d *defaults) of(ctx context.Context, app string) ([]job.Endpoint, error) {
 	}
 	for _, e := range all {
 		if e.Default {
-			found = append(found, job.Endpoint{Name: e.Name, URL: e.URL, Operations: e.Operations, Method: e.Method, Format: e.Format})
+			found = append(found, job.Endpoint{Name: e.Name, URL: e.URL, Operations: e.Operations, Method: e.Method})
 		}
 	}
 	d.mu.Lock()

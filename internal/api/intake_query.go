@@ -170,30 +170,29 @@ func isControl(r rune) bool { return r < ' ' || r == 0x7f }
 // readShape reads the method and the format that the call chooses.
 func (c *call) readShape() *Problem {
 	method, format := &c.asked[chooseMethod], &c.asked[chooseFormat]
-	if method.place != (place{}) && !slices.Contains(callbackMethods, method.value) {
+	if method.place != (place{}) && !slices.Contains(job.Methods, method.value) {
 		return kindInvalidParameter.at(method.place, "is no method of a callback").
-			withHint("the methods are: " + strings.Join(callbackMethods, ", "))
+			withHint("the methods are: " + strings.Join(job.Methods, ", "))
 	}
-	if format.place != (place{}) && !slices.Contains(c.api.opt.Formats, format.value) {
+	if format.place != (place{}) && !slices.Contains(job.Formats, format.value) {
 		return kindInvalidParameter.at(format.place, "is no format of a callback").
-			withHint("the formats are: " + strings.Join(c.api.opt.Formats, ", "))
+			withHint("the formats are: " + strings.Join(job.Formats, ", "))
+	}
+	if format.value == job.FormatTemplate && c.op.Callback.Template == "" {
+		return kindInvalidParameter.at(format.place, "is template, and the operation has none")
 	}
 	c.method, c.format = method.value, format.value
-	return c.checkShape(c.method, c.format)
+	return c.checkShape("")
 }
 
-// checkShape refuses a method that contradicts a format, where the call chooses one
-// of them. What is empty is the operation's.
-func (c *call) checkShape(method, format string) *Problem {
-	where := c.asked[chooseMethod].place
-	if where == (place{}) {
-		where = c.asked[chooseFormat].place
-	}
-	if where == (place{}) || c.api.opt.CheckShape == nil {
+// checkShape refuses a format that the call chooses where it contradicts the method:
+// the one that is chosen, else that of the endpoint or the operation.
+func (c *call) checkShape(endpointMethod string) *Problem {
+	if c.format == "" || c.format == job.FormatQuery {
 		return nil
 	}
-	if err := c.api.opt.CheckShape(cmp.Or(method, c.op.Callback.Method), cmp.Or(format, c.op.Callback.Format)); err != nil {
-		return kindInvalidParameter.at(where, "contradicts the callback's form: "+err.Error())
+	if err := job.CheckFormat(cmp.Or(c.method, endpointMethod, c.op.Callback.Method), c.format); err != nil {
+		return kindInvalidParameter.at(c.asked[chooseFormat].place, "contradicts the method: "+err.Error())
 	}
 	return nil
 }

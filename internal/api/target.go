@@ -1,7 +1,6 @@
 package api
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -190,7 +189,7 @@ func (c *call) addEndpoint(e *job.Endpoint, source job.Source) *Problem {
 			return p
 		}
 	}
-	if p := c.checkShape(cmp.Or(c.method, e.Method), cmp.Or(c.format, e.Format)); p != nil {
+	if p := c.checkShape(e.Method); p != nil {
 		return p
 	}
 	return c.addMain(job.Target{Endpoint: e.Name, EndpointURL: e.URL, Source: source})
