@@ -32,7 +32,7 @@ type setting struct {
 var outcomes = struct{ success, failure, progress []job.Event }{
 	success:  []job.Event{job.EventSucceeded},
 	failure:  []job.Event{job.EventFailed, job.EventCanceled, job.EventExpired},
-	progress: []job.Event{"running", "progress"},
+	progress: []job.Event{job.EventRunning, job.EventProgress},
 }
 
 // contract reads what the operation says about where its callbacks go and what

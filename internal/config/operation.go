@@ -54,7 +54,7 @@ type contract struct {
 	Schedule    []duration  `yaml:"schedule"`
 	Timeout     duration    `yaml:"timeout"`
 	GiveUpAfter duration    `yaml:"give_up_after"`
-	Progress    duration    `yaml:"progress_interval"`
+	Interval    duration    `yaml:"progress_interval"`
 	CallerMay   []callerMay `yaml:"caller_may"`
 	// Headers and Query are texts with expressions, by name.
 	Headers map[string]string `yaml:"headers"`
@@ -162,7 +162,7 @@ func (o *operation) operation(name string) job.Operation {
 			Timeout:     time.Duration(o.Callback.Timeout),
 			GiveUpAfter: time.Duration(o.Callback.GiveUpAfter),
 
-			ProgressInterval: time.Duration(o.Callback.Progress),
+			ProgressInterval: time.Duration(o.Callback.Interval),
 			CallerMay:        convert[string](o.Callback.CallerMay),
 		},
 	}
