@@ -74,7 +74,8 @@ func (v *v1) createEndpoint(ctx context.Context, in *createEndpointInput) (*crea
 	e := job.Endpoint{
 		App: appOf(ctx).Name, Name: b.Name, URL: b.URL, Default: b.Default, Operations: b.Operations,
 		Events: events(b.Events), Method: b.Method, Concurrency: b.Concurrency, Disabled: b.Disabled,
-		CreatedAt: now, UpdatedAt: now, Secrets: job.Secrets{Current: sealedSecret(v.opt.Seal)},
+		ProgressInterval: interval(b.ProgressInterval),
+		CreatedAt:        now, UpdatedAt: now, Secrets: job.Secrets{Current: sealedSecret(v.opt.Seal)},
 	}
 	if err := v.setHeaders(&e, b.Headers); err != nil {
 		return nil, err
@@ -167,6 +168,9 @@ func (v *v1) apply(e *job.Endpoint, patch client.EndpointPatch) error {
 	set(&e.Method, patch.Method)
 	set(&e.Concurrency, patch.Concurrency)
 	set(&e.Disabled, patch.Disabled)
+	if patch.ProgressInterval != nil {
+		e.ProgressInterval = interval(*patch.ProgressInterval)
+	}
 	if patch.Operations != nil {
 		e.Operations = patch.Operations
 	}
@@ -209,6 +213,9 @@ func (v *v1) showEndpoint(e job.Endpoint) client.Endpoint {
 		CreatedAt: client.At(e.CreatedAt), UpdatedAt: client.At(e.UpdatedAt),
 	}
 	out.Events = words(e.Events)
+	if e.ProgressInterval > 0 {
+		out.ProgressInterval = e.ProgressInterval.String()
+	}
 	if len(e.Authorization) > 0 {
 		if out.Headers == nil {
 			out.Headers = map[string]string{}
