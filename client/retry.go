@@ -16,7 +16,7 @@ const (
 	minBackoff = 250 * time.Millisecond
 	maxBackoff = 8 * time.Second
 	// A gateway that wants to be left alone for longer is not waited for.
-	maxRetryAfter = 30 * time.Second
+	maxRetryAfterSeconds = 30
 )
 
 // do makes an exchange, and repeats it where that may help and cannot do twice what
@@ -64,8 +64,8 @@ func retryWait(req *http.Request, resp *http.Response, err error, attempt int) (
 	if resp.Header.Get(headerJobID) != "" {
 		return 0, false // the call was accepted: this is what became of it
 	}
-	wait := time.Duration(retryAfter(resp.Header.Get("Retry-After"), time.Now())) * time.Second
-	return max(wait, backoff), wait <= maxRetryAfter
+	seconds := retryAfter(resp.Header.Get("Retry-After"), time.Now())
+	return max(time.Duration(seconds)*time.Second, backoff), seconds <= maxRetryAfterSeconds
 }
 
 // repeatable tells whether two of a request are as good as one.

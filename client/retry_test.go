@@ -145,6 +145,7 @@ func TestWhatMayBeDoneTwiceIsRepeated(t *testing.T) {
 		"call, once":               {ask: call, o: overload, opt: client.Options{Attempts: 1}, want: 1},
 		"call, twice":              {ask: call, o: overload, opt: client.Options{Attempts: 2}, want: 2},
 		"call, much later":         {ask: call, o: outcome{status: 503, header: http.Header{"Retry-After": {"31"}}}, want: 1},
+		"call, in ages":            {ask: call, o: outcome{status: 503, header: http.Header{"Retry-After": {"9999999999"}}}, want: 1},
 		"call, refused":            {ask: call, o: outcome{status: 400}, want: 1},
 		"call, failure":            {ask: call, o: outcome{status: 500}, want: 1},
 		"call that was accepted":   {ask: call, o: outcome{status: 503, header: http.Header{"Ringback-Job-Id": {"job_1"}}}, want: 1},
