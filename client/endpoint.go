@@ -11,6 +11,7 @@ type Endpoint struct {
 	ProgressInterval string            `json:"progress_interval,omitempty" doc:"The least time between two progress callbacks of a job, from 100ms to 24h; empty: that of the operation." example:"5s"`
 	Method           string            `json:"method,omitempty" doc:"The HTTP method; empty: that of the operation." example:"POST"`
 	Headers          map[string]string `json:"headers,omitempty" doc:"Headers that are set on every callback. The value of an Authorization is never shown."`
+	Signature        any               `json:"signature,omitempty" doc:"How callbacks are signed: v1, v1a, rfc9421, none, {\"legacy\": …}, or a list of several; none given: as the operation says."`
 	Concurrency      int               `json:"concurrency,omitempty" doc:"How many callbacks may be under way at once; 0: the gateway's default." example:"8"`
 	Disabled         bool              `json:"disabled" doc:"Nothing is sent there."`
 	// Auth is nil where the gateway shows nothing of itself but its signature.
@@ -32,6 +33,8 @@ type EndpointCreate struct {
 	ProgressInterval string            `json:"progress_interval,omitempty" doc:"The least time between two progress callbacks of a job, from 100ms to 24h; empty: that of the operation." example:"5s"`
 	Method           string            `json:"method,omitempty" doc:"The HTTP method; empty: that of the operation." example:"POST"`
 	Headers          map[string]string `json:"headers,omitempty" doc:"Headers to set on every callback."`
+	Signature        any               `json:"signature,omitempty" doc:"How callbacks are to be signed: v1, v1a, rfc9421, none, {\"legacy\": …}, or a list of several; none given: as the operation says."`
+	Secret           string            `json:"secret,omitempty" maxLength:"512" doc:"The secret that the receiver has already: a whsec_…, or for a legacy scheme any text; none: one is made."`
 	Concurrency      int               `json:"concurrency,omitempty" minimum:"0" maximum:"1000" doc:"How many callbacks may be under way at once; 0: the gateway's default." example:"8"`
 	Disabled         bool              `json:"disabled,omitempty" doc:"Send nothing there."`
 	Auth             *EndpointAuth     `json:"auth,omitempty" doc:"How the gateway shows who calls."`
@@ -48,6 +51,7 @@ type EndpointPatch struct {
 	ProgressInterval *string           `json:"progress_interval,omitempty" doc:"The least time between two progress callbacks of a job, from 100ms to 24h; empty: that of the operation." example:"5s"`
 	Method           *string           `json:"method,omitempty" doc:"The HTTP method; empty: that of the operation." example:"POST"`
 	Headers          map[string]string `json:"headers,omitzero" doc:"Headers to set on every callback, in place of those before."`
+	Signature        any               `json:"signature,omitempty" doc:"How callbacks are signed: v1, v1a, rfc9421, none, {\"legacy\": …}, or a list of several. An empty text takes away what there was."`
 	Concurrency      *int              `json:"concurrency,omitempty" minimum:"0" maximum:"1000" doc:"How many callbacks may be under way at once; 0: the gateway's default." example:"8"`
 	Disabled         *bool             `json:"disabled,omitempty" doc:"Send nothing there."`
 	Auth             *EndpointAuth     `json:"auth,omitempty" doc:"How the gateway shows who calls, in place of what was; {} for none."`

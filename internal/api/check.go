@@ -34,6 +34,9 @@ func CheckOperation(o job.Operation, opt Options) []*OperationError {
 	} else if _, path := splitRoute(o.Route); a.isOwn(path) {
 		errs = append(errs, &OperationError{Field: "route", Err: ErrOwnRoute})
 	}
+	if err := a.contractSignature(o.Callback); err != nil {
+		errs = append(errs, &OperationError{Field: "callback.signature", Err: err})
+	}
 	return append(errs, op.contract()...)
 }
 

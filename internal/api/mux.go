@@ -72,6 +72,9 @@ func (a *API) newOperation(o job.Operation) (*operation, error) {
 	if op.Route != "" {
 		op.pathParameters = wildcardNames(op.Route)
 	}
+	if err := a.contractSignature(op.Callback); err != nil {
+		return nil, fmt.Errorf("callback.signature: %w", err)
+	}
 	for _, word := range op.Callback.CallerMay {
 		if !slices.Contains(offered, word) {
 			return nil, fmt.Errorf("callback.caller_may: %q is none of: %s", word, strings.Join(offered, ", "))

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ringback/ringback/job"
+	"github.com/ringback/ringback/sign"
 )
 
 var endpointName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
@@ -41,6 +42,9 @@ func (v *v1) checkEndpoint(e *job.Endpoint) error {
 		fmt.Sprintf("the concurrency must be from 0 to %d", maxConcurrency))
 	fault(e.ProgressInterval != 0 && (e.ProgressInterval < minProgressInterval || e.ProgressInterval > maxProgressInterval), "#/progress_interval",
 		"the interval must be a duration from 100ms to 24h, such as 5s")
+	if schemes, _ := sign.ParseSchemes(e.Signature); schemes.Has(sign.SchemeV1a) { // it was read before
+		fault(streams(e.Format), "#/signature", streamedDetail)
+	}
 	for i, event := range e.Events {
 		fault(!slices.Contains(job.AllEvents, event) || slices.Contains(e.Events[:i], event),
 			fmt.Sprintf("#/events/%d", i), "this is not an event, or stands here twice")

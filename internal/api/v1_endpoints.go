@@ -80,6 +80,16 @@ func (v *v1) createEndpoint(ctx context.Context, in *createEndpointInput) (*crea
 	if err := v.setHeaders(&e, b.Headers); err != nil {
 		return nil, err
 	}
+	if err := v.setSignature(&e, b.Signature); err != nil {
+		return nil, err
+	}
+	if b.Secret != "" {
+		brought, err := v.broughtSecret(b.Secret, "#/secret")
+		if err != nil {
+			return nil, err
+		}
+		e.Secrets.Current = brought
+	}
 	if err := v.setAuth(&e, b.Auth); err != nil {
 		return nil, err
 	}
@@ -168,6 +178,9 @@ func (v *v1) apply(e *job.Endpoint, patch client.EndpointPatch) error {
 	set(&e.Method, patch.Method)
 	set(&e.Concurrency, patch.Concurrency)
 	set(&e.Disabled, patch.Disabled)
+	if err := v.setSignature(e, patch.Signature); err != nil {
+		return err
+	}
 	if patch.ProgressInterval != nil {
 		e.ProgressInterval = interval(*patch.ProgressInterval)
 	}
@@ -210,7 +223,7 @@ func (v *v1) showEndpoint(e job.Endpoint) client.Endpoint {
 	out := client.Endpoint{
 		Name: e.Name, URL: e.URL, Default: e.Default, Operations: e.Operations, Method: e.Method,
 		Headers: maps.Clone(e.Headers), Concurrency: e.Concurrency, Disabled: e.Disabled,
-		CreatedAt: client.At(e.CreatedAt), UpdatedAt: client.At(e.UpdatedAt),
+		Signature: showSignature(e.Signature), CreatedAt: client.At(e.CreatedAt), UpdatedAt: client.At(e.UpdatedAt),
 	}
 	out.Events = words(e.Events)
 	if e.ProgressInterval > 0 {

@@ -33,8 +33,8 @@ type appKeysInput struct {
 }
 
 type endpointKeysInput struct {
-	appKeysInput
-	EndpointPath
+	App  string `path:"app" doc:"The app's name."`
+	Name string `path:"name" doc:"The endpoint's name."`
 }
 
 // keysOutput is a document of public keys.
@@ -158,4 +158,3 @@ func (v *v1) keyLinks(out *client.Secret, app, endpoint string) {
 	}
 	out.JWKSURL, out.PublicKeysURL = at+"/jwks.json", at+"/public-keys"
 }
-

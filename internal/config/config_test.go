@@ -93,6 +93,7 @@ operations:
       timeout: 3s
       give_up_after: 1d
       caller_may: []
+      signature: [v1, {legacy: {header: "X-${ADMIN}", signed: "{timestamp}.{body}"}}]
 `, Sources{}, map[string]string{"ADMIN": "0123456789abcdef"})
 	if s.Listen != ":8443" || s.Store != "/data/r.db" || s.Log != (Log{Level: slog.LevelWarn, Format: "text"}) {
 		t.Errorf("got %+v", s)
@@ -110,7 +111,8 @@ operations:
 		Retry: job.Retry{Attempts: 4, Backoff: 500 * time.Millisecond, MaxBackoff: 10 * time.Second},
 		Callback: job.Contract{URL: []string{"{$request.query.cb}", "https://example.com/bar"}, Required: true, Method: "PUT",
 			Events: []job.Event{"succeeded"}, Schedule: []time.Duration{time.Second, time.Minute}, Timeout: 3 * time.Second,
-			GiveUpAfter: 24 * time.Hour, CallerMay: []string{}}}
+			GiveUpAfter: 24 * time.Hour, CallerMay: []string{},
+			Signature: `["v1",{"legacy":{"header":"X-0123456789abcdef","signed":"{timestamp}.{body}"}}]`}}
 	if len(o.Operations) != 1 || !reflect.DeepEqual(o.Operations[0].Operation, want) {
 		t.Errorf("got  %+v\nwant %+v", o.Operations, want)
 	}
@@ -126,7 +128,7 @@ func TestFlagsWinOverTheEnvironmentAndThatOverTheFile(t *testing.T) {
 	env := map[string]string{"RINGBACK_LISTEN": "b:2", "RINGBACK_STORE": "sqlite:env.db", "RINGBACK_OUTBOUND_ALLOW": "10.0.0.0/8, hooks:8443",
 		"RINGBACK_OUTBOUND_HTTP": "true", "RINGBACK_LOG_LEVEL": "debug", "RINGBACK_RETENTION": "", "RINGBACK_ADMIN_KEY": "file:/run/secrets/admin",
 		"RINGBACK_OPERATIONS_SCAN_TIMEOUT": "7s", "RINGBACK_OPERATIONS_SCAN_BACKEND_CLAMD_ADDRESS": "unix:/clamd",
-		"RINGBACK_OPERATIONS_SCAN_CALLBACK_CALLER_MAY": "url,state"}
+		"RINGBACK_OPERATIONS_SCAN_CALLBACK_CALLER_MAY": "url,state", "RINGBACK_OPERATIONS_SCAN_CALLBACK_SIGNATURE": "v1,v1a"}
 	s := mustLoad(t, text, Sources{Flags: map[string]string{"listen": "c:3"}}, env)
 	if s.Listen != "c:3" || s.Store != "env.db" || s.Log.Level != slog.LevelDebug || s.Options.Retention != time.Hour ||
 		s.Options.AdminKey != "an-admin-key-in-a-file" || !s.Options.Outbound.HTTP ||
@@ -134,6 +136,9 @@ func TestFlagsWinOverTheEnvironmentAndThatOverTheFile(t *testing.T) {
 		t.Errorf("got %+v", s)
 	}
 	scan := s.Options.Operations[0]
+	if scan.Callback.Signature != `["v1","v1a"]` {
+		t.Errorf("signature %s", scan.Callback.Signature)
+	}
 	if scan.Timeout != 7*time.Second || !reflect.DeepEqual(scan.Callback.CallerMay, []string{"url", "state"}) {
 		t.Errorf("got %+v", scan)
 	}

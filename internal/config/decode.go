@@ -174,6 +174,11 @@ func (d *decoder) value(n ast.Node, key string, v reflect.Value) {
 	if n = d.resolve(n, key); n == nil {
 		return
 	}
+	if v.Type() == schemesType {
+		d.note(key, n.GetToken())
+		d.schemes(n, key, v)
+		return
+	}
 	if p, ok := v.Addr().Interface().(*policy); ok {
 		if text, ok := scalarText(n); ok {
 			d.note(key, n.GetToken())

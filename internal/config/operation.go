@@ -56,6 +56,7 @@ type contract struct {
 	GiveUpAfter duration    `yaml:"give_up_after"`
 	Interval    duration    `yaml:"progress_interval"`
 	CallerMay   []callerMay `yaml:"caller_may"`
+	Signature   schemes     `yaml:"signature"`
 	// Headers and Query are texts with expressions, by name.
 	Headers map[string]string `yaml:"headers"`
 	Query   map[string]string `yaml:"query"`
@@ -164,6 +165,7 @@ func (o *operation) operation(name string) job.Operation {
 
 			ProgressInterval: time.Duration(o.Callback.Interval),
 			CallerMay:        convert[string](o.Callback.CallerMay),
+			Signature:        string(o.Callback.Signature),
 		},
 	}
 }
@@ -253,6 +255,8 @@ func (d *decoder) checkOperation(key string, op ringback.Operation, prefix strin
 		switch {
 		case errors.Is(e, api.ErrOwnRoute):
 			hint = "choose another path, or set a prefix for the gateway's own routes"
+		case e.Field == "callback.signature":
+			hint = "docs/signatures.md tells what can be signed how"
 		case e.Field == "route":
 			hint = "write a method and a path, such as POST /scan or GET /reports/{kind}"
 		case strings.HasPrefix(e.Field, "callback.headers") || strings.HasPrefix(e.Field, "callback.query"):

@@ -6,6 +6,8 @@ import (
 	"testing"
 )
 
+const signatureHint = `write v1, v1a, rfc9421 or none, {"legacy": "github"} (or stripe, slack, shopify), {"legacy": {"header": …}}, or a list of several`
+
 // Each case is a file, and what is said about it: a line for each problem, with
 // its hint behind " | ".
 var wrongFiles = []struct{ name, text, want string }{
@@ -49,6 +51,14 @@ var wrongFiles = []struct{ name, text, want string }{
 
 	{"what a variable holds stays secret in a backend", op(`{command: {argv: ["${SECRET}"]}}`, ""),
 		`6:25: operations.scan.backend.command.argv: "${SECRET}" is no program that can be run | docs/backends.md tells what belongs there`},
+
+	{"signature", op("{relay: {}}", "callback: {signature: v2}"), "7:27: operations.scan.callback.signature: is none of: v1, v1a, rfc9421, none | " + signatureHint},
+	{"signature in a list", op("{relay: {}}", "callback: {signature: [v1, github]}"), `7:32: operations.scan.callback.signature[1]: is no scheme by itself | write {"legacy": "github"}`},
+	{"signature of a legacy scheme", op("{relay: {}}", "callback:\n      signature:\n        - legacy: {header: X-Sig, hash: md5}"),
+		"9:41: operations.scan.callback.signature[0].legacy.hash: is none of: sha256, sha1, sha512 | "},
+	{"unknown key of a legacy scheme", op("{relay: {}}", "callback: {signature: {legacy: {header: X, salt: 7}}}"),
+		"7:28: operations.scan.callback.signature.legacy: is not the description of a scheme: unknown field \"salt\" | it has header, prefix, separator, signed, encoding, hash, timestamp_header and timestamp_format, all of them texts"},
+	{"empty signature", op("{relay: {}}", "callback: {signature: []}"), "7:27: operations.scan.callback.signature: must name 1 to 8 schemes | " + signatureHint},
 
 	{"name", "operations: {Scan: {}}", "1:14: operations.Scan: the name must be small letters, digits and _, beginning with a letter | such as scan, or scan_2"},
 	{"name of an upstream's calls", "upstream: http://h\noperations: {upstream: {}}", "2:14: operations.upstream: the calls of the upstream have this name | give the operation another name"},
