@@ -32,6 +32,7 @@ func checkModel(t *testing.T, fresh func(testing.TB) Harness) {
 			"start":   func(*rapid.T) { m.startOne() },
 			"finish":  func(*rapid.T) { m.finishOne() },
 			"cancel":  func(*rapid.T) { m.cancelOne() },
+			"report":  func(*rapid.T) { m.reportOne() },
 			"claimCB": func(*rapid.T) { m.claimSomeCallbacks() },
 			"attempt": func(*rapid.T) { m.attemptOne() },
 			"settle":  func(*rapid.T) { m.settleOne() },
@@ -93,6 +94,8 @@ func (m *model) acceptOne() {
 	j := m.newJob(rapid.SampledFrom(modelApps).Draw(m.rt, "app"), rapid.SampledFrom(modelOperations).Draw(m.rt, "operation"))
 	j.DueAt = j.DueAt.Add(time.Duration(rapid.IntRange(0, 3).Draw(m.rt, "due")) * time.Second)
 	a := job.Acceptance{Job: j, Claimed: m.yes("claimed"), Key: rapid.SampledFrom([]string{"", "k"}).Draw(m.rt, "key")}
+	a.Callbacks = m.oweEarly(j, job.EventAccepted)
+	j.Early = len(a.Callbacks) > 0
 	receipt, err := m.Accept(m.ctx, a)
 	m.no(err)
 	key := j.App + " " + j.Operation
@@ -106,6 +109,7 @@ func (m *model) acceptOne() {
 	m.equal("receipt", receipt, job.Receipt{ID: j.ID})
 	own := *j
 	m.jobs = append(m.jobs, &modelJob{Job: &own, claimed: a.Claimed})
+	m.addCallbacks(a.Callbacks)
 }
 
 func (m *model) claimSome() {
@@ -137,11 +141,16 @@ func (m *model) startOne() {
 	if j == nil {
 		return
 	}
-	await := m.yes("await")
+	st := job.Start{Job: j.Job, N: j.Runs + 1, At: m.now(), Await: m.yes("await"), Callbacks: m.oweEarly(j.Job, job.EventRunning)}
 	m.announced()
-	m.no(m.StartRun(m.ctx, job.Start{Job: j.Job, N: j.Runs+1, At: m.now(), Await: await}))
-	if !await {
+	m.no(m.StartRun(m.ctx, st))
+	if !st.Await && len(st.Callbacks) == 0 {
 		m.await(job.JobStarted)
+	}
+	told := func(cb *modelCallback) bool { return cb.JobID == j.ID && cb.Event == job.EventRunning }
+	if !slices.ContainsFunc(m.callbacks, told) {
+		m.addCallbacks(st.Callbacks)
+		j.Early = j.Early || len(st.Callbacks) > 0
 	}
 	j.Runs, j.State, j.begun = j.Runs+1, job.Running, true
 	if j.StartedAt.IsZero() {
@@ -155,18 +164,26 @@ func (m *model) finishOne() {
 	if j == nil {
 		return
 	}
-	n, names := j.Runs, &job.Job{ID: j.ID, App: j.App, Operation: j.Operation}
+	n, names := j.Runs, &job.Job{ID: j.ID, App: j.App, Operation: j.Operation, Early: j.Early}
 	if !j.begun {
 		n++
 	}
 	switch way := rapid.SampledFrom([]string{"succeed", "retry", "back"}).Draw(m.rt, "way"); way {
 	case "succeed":
 		f := m.success(names, n)
+		if m.yes("progress") {
+			f.Progress = []byte(`100`)
+		}
 		for range rapid.IntRange(0, 2).Draw(m.rt, "callbacks") {
 			m.oweOne(j.Job, &f)
 		}
 		m.no(m.FinishRun(m.ctx, f))
+		m.discardEarly(j, f.At)
+		m.addCallbacks(f.Callbacks)
 		j.end(f.State, f.At)
+		if f.Progress != nil {
+			j.Progress = f.Progress
+		}
 		j.Result, j.Error, j.Rescued, j.Runs = f.Result, nil, false, n
 		j.began(f.Run.StartedAt)
 		j.history = append(j.history, fmt.Sprint(n, " "))
@@ -181,7 +198,7 @@ func (m *model) finishOne() {
 		if j.begun {
 			j.Runs--
 		}
-		if j.Runs == 0 {
+		if j.Runs == 0 && !j.Early {
 			j.StartedAt = time.Time{}
 		}
 		j.State, j.DueAt, j.claimed, j.begun = job.Accepted, m.now(), false, false
@@ -200,10 +217,7 @@ func (j *modelJob) end(state job.State, at time.Time) {
 
 func (m *model) oweOne(j *job.Job, f *job.Finish) {
 	cb := m.owe(j, rapid.SampledFrom(modelURLs).Draw(m.rt, "url"))
-	claimed := m.yes("claimed")
-	f.Callbacks = append(f.Callbacks, job.OwedCallback{Callback: cb, Claimed: claimed})
-	own := *cb
-	m.callbacks = append(m.callbacks, &modelCallback{Callback: &own, claimed: claimed})
+	f.Callbacks = append(f.Callbacks, job.OwedCallback{Callback: cb, Claimed: !j.Early && m.yes("claimed")})
 }
 
 func (m *model) cancelOne() {
@@ -217,6 +231,7 @@ func (m *model) cancelOne() {
 		return
 	}
 	m.no(err)
+	m.discardEarly(j, m.now())
 	j.end(job.Canceled, m.now())
 	j.Error = nil
 }
@@ -226,7 +241,7 @@ func (m *model) claimSomeCallbacks() {
 	limit := rapid.IntRange(1, 3).Draw(m.rt, "limit")
 	var due []*modelCallback
 	for _, cb := range m.callbacks {
-		if cb.Lane() == lane && !cb.claimed && cb.State == job.Pending {
+		if cb.Lane() == lane && !cb.claimed && cb.State == job.Pending && cb.Waiting != job.WaitingOrder {
 			due = append(due, cb)
 		}
 	}
@@ -251,7 +266,12 @@ func (m *model) attemptOne() {
 	if cb == nil {
 		return
 	}
-	m.no(m.StartAttempt(m.ctx, cb.ID, cb.Attempts+1, m.now(), true))
+	err := m.StartAttempt(m.ctx, cb.ID, cb.Attempts+1, m.now(), true)
+	if m.obsolete(cb) {
+		m.is(err, job.ErrTerminal)
+		return
+	}
+	m.no(err)
 	cb.Attempts, cb.begun = cb.Attempts+1, true
 }
 
@@ -270,6 +290,9 @@ func (m *model) settleOne() {
 		s.Attempt = nil
 	}
 	m.no(m.SettleAttempt(m.ctx, s))
+	if state == job.Pending && m.obsolete(cb) {
+		state, s.DueAt, s.Waiting = job.Discarded, time.Time{}, ""
+	}
 	cb.State, cb.DueAt, cb.Waiting, cb.Attempts, cb.claimed, cb.begun = state, s.DueAt, s.Waiting, asClaimed.Attempts, false, false
 	if state != job.Pending {
 		cb.SettledAt = s.At
@@ -278,6 +301,7 @@ func (m *model) settleOne() {
 		cb.Attempts, cb.LastStatus, cb.LastError, cb.Rescued = s.Attempt.N, s.Attempt.Status, s.Attempt.Error, false
 		cb.tries = append(cb.tries, fmt.Sprint(s.Attempt.N, " ", s.Attempt.Error))
 	}
+	m.release()
 }
 
 func (m *model) resendOne() {
@@ -289,9 +313,12 @@ func (m *model) resendOne() {
 	_, err := m.Resend(m.ctx, cb.App, cb.ID, m.now(), giveUp)
 	m.no(err)
 	if cb.State != job.Pending {
+		cb.Resent = m.obsolete(cb) || cb.Resent
 		cb.Round, cb.GiveUpAt, cb.State, cb.SettledAt = cb.Attempts, giveUp, job.Pending, time.Time{}
 	}
-	cb.DueAt, cb.Waiting = m.now(), ""
+	if cb.Waiting != job.WaitingOrder {
+		cb.DueAt, cb.Waiting = m.now(), ""
+	}
 }
 
 func (m *model) purgeSome() {
@@ -349,8 +376,13 @@ func (m *model) endOne() {
 			cb.LastStatus, cb.LastError = 0, "interrupted"
 			cb.tries = append(cb.tries, fmt.Sprint(cb.Attempts, " interrupted"))
 		}
+		if m.obsolete(cb) {
+			cb.discard(m.now())
+			continue
+		}
 		cb.DueAt, cb.Rescued, cb.claimed, cb.begun = m.now(), true, false, false
 	}
+	m.release()
 }
 
 // compare reads everything and fails where the model says otherwise.
