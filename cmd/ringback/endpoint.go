@@ -12,7 +12,7 @@ import (
 
 func newEndpointCmd(c *cli) *cobra.Command {
 	return group("endpoint", "Register callback URLs", c.endpointCreate(), c.endpointList(), c.endpointGet(),
-		c.endpointUpdate(), c.endpointDelete(), c.endpointSecret(), c.endpointRotate())
+		c.endpointUpdate(), c.endpointDelete(), c.endpointVerify(), c.endpointSecret(), c.endpointRotate())
 }
 
 // endpointFlags are what create and update can set.
@@ -23,6 +23,7 @@ type endpointFlags struct {
 	headers             []string
 	concurrency         int
 	progress            string
+	auth                authFlags
 }
 
 func (e *endpointFlags) add(f *pflag.FlagSet) {
@@ -34,6 +35,7 @@ func (e *endpointFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&e.progress, "progress-interval", "", "the least time between two progress callbacks of a job, such as 5s; empty: that of the operation")
 	f.IntVar(&e.concurrency, "concurrency", 0, "how many callbacks may be under way at once; 0: the gateway's default")
 	f.BoolVar(&e.disabled, "disabled", false, "send nothing there")
+	e.auth.add(f)
 }
 
 // header is --header as the API has it: one value for each name.
@@ -76,6 +78,9 @@ func (e *endpointFlags) patch(f *pflag.FlagSet) (p client.EndpointPatch, err err
 	if f.Changed("disabled") {
 		p.Disabled = &e.disabled
 	}
+	if p.Auth, err = e.auth.auth(); err != nil {
+		return p, err
+	}
 	if !f.Changed("header") {
 		return p, nil
 	}
@@ -97,6 +102,8 @@ func (c *cli) showEndpoint(e *client.Endpoint) error {
 		{"method", e.Method},
 		{"concurrency", count(e.Concurrency)},
 		{"disabled", yes(e.Disabled)},
+		{"auth", showAuth(e.Auth)},
+		{"verification", showVerification(e.Verification)},
 		{"created", local(e.CreatedAt)},
 		{"updated", local(e.UpdatedAt)},
 	}
@@ -112,17 +119,22 @@ func (c *cli) endpointCreate() *cobra.Command {
 		Use:   "create NAME CALLBACK-URL",
 		Short: "Register a callback URL",
 		Example: `  ringback endpoint create shop https://my.server/bar --default
-  ringback endpoint create audit https://my.server/audit --events failed -H 'X-Tenant: 7'`,
+  ringback endpoint create audit https://my.server/audit --events failed -H 'X-Tenant: 7'
+  RINGBACK_AUTH_SECRET=hunter2 ringback endpoint create shop https://my.server/bar --auth basic --auth-user bob`,
 		Args: cobra.ExactArgs(2),
 		RunE: c.ask(func(ctx context.Context, gw *client.Client, args []string) error {
 			header, err := given.header()
 			if err != nil {
 				return err
 			}
+			auth, err := given.auth.auth()
+			if err != nil {
+				return err
+			}
 			e, err := gw.CreateEndpoint(ctx, client.EndpointCreate{
 				Name: args[0], URL: args[1], Default: given.isDefault, Operations: given.operations, Events: given.events,
 				Method: given.method, Headers: header, Concurrency: given.concurrency, Disabled: given.disabled,
-				ProgressInterval: given.progress,
+				ProgressInterval: given.progress, Auth: auth,
 			})
 			if err != nil {
 				return err

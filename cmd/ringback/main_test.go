@@ -254,12 +254,21 @@ func (g *fakeGateway) manage() {
 		case r.Method == "PATCH":
 			var raw json.RawMessage
 			read(r, &raw)
-			e.Headers = nil // json would merge them
+			e.Headers, e.Auth = nil, nil // json would merge them
 			if err := json.Unmarshal(raw, e); err != nil {
 				panic(err)
 			}
 			answer(w, 200, e)
 		}
+	})
+	g.HandleFunc("POST /v1/endpoints/{name}/verify", func(w http.ResponseWriter, r *http.Request) {
+		e := g.endpoints[r.PathValue("name")]
+		if e == nil {
+			problem(w, 404, "not_found", "")
+			return
+		}
+		e.Verification = &client.Verification{State: "verified", Method: "challenge", ExpiresAt: at}
+		answer(w, 202, e)
 	})
 	g.HandleFunc("GET /v1/secret", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, 200, client.Secret{Secret: "whsec_app"})
