@@ -1,5 +1,5 @@
-// Package receiver is for those who are called back: it verifies the Standard
-// Webhooks signature of a request, hands each message to the application once, and
+// Package receiver is for those who are called back: it verifies the signature of a
+// request, of Standard Webhooks (v1, v1a) or of RFC 9421, hands each message to the application once, and
 // answers so that the sender repeats what was not handled.
 //
 // What it answers, and what a sender makes of it:
@@ -51,6 +51,15 @@ type Options struct {
 	// MaxBodyBytes bounds a request's body; 0 is DefaultMaxBodyBytes. The formats
 	// that send a result without its envelope may need more.
 	MaxBodyBytes int64
+	// RequireRFC9421 takes only messages with a signature of RFC 9421, which covers
+	// the method, the URL and the headers Ringback-* and ce-*, too. Without it one is
+	// checked where there is one (see Message.WholeRequest).
+	RequireRFC9421 bool
+	// PublicURL is what senders call this receiver by where a proxy stands before it
+	// that changes host or path: scheme, host and what the proxy cuts off the path,
+	// such as https://my.server/hooks. Only signatures of RFC 9421 need it. Empty is
+	// what the request says.
+	PublicURL string
 	// Deduper remembers the handled messages; nil is a new Memory, which forgets
 	// them when the process ends.
 	Deduper Deduper
@@ -71,6 +80,10 @@ var (
 type Receiver struct {
 	secrets []sign.Secret
 	maxBody int64
+	// requireRFC9421 and publicURL are those of Options.
+	requireRFC9421 bool
+	publicURL      string
+
 	deduper Deduper
 	logger  *slog.Logger
 }
@@ -88,7 +101,11 @@ func New(o Options) (*Receiver, error) {
 	if o.MaxBodyBytes < 0 {
 		return nil, errors.New("new receiver: Options.MaxBodyBytes is negative")
 	}
-	rc := &Receiver{secrets: slices.Clone(o.Secrets), maxBody: o.MaxBodyBytes, deduper: o.Deduper, logger: o.Logger}
+	if err := checkPublicURL(o.PublicURL); err != nil {
+		return nil, err
+	}
+	rc := &Receiver{secrets: slices.Clone(o.Secrets), maxBody: o.MaxBodyBytes, deduper: o.Deduper, logger: o.Logger,
+		requireRFC9421: o.RequireRFC9421, publicURL: o.PublicURL}
 	if rc.maxBody == 0 {
 		rc.maxBody = DefaultMaxBodyBytes
 	}
@@ -102,7 +119,7 @@ func New(o Options) (*Receiver, error) {
 }
 
 // Message is a verified callback. The signature covers all of it, and nothing else
-// of the request.
+// of the request unless WholeRequest says so.
 type Message struct {
 	// ID is the same in all attempts at one callback.
 	ID string
@@ -112,6 +129,10 @@ type Message struct {
 	Type string
 	// Body is the request's body. It must not be changed.
 	Body []byte
+	// WholeRequest tells that the method, the URL with its query and the headers
+	// Ringback-* and ce-* are signed, too (RFC 9421). Else nothing that a stranger
+	// wrote into those would be noticed.
+	WholeRequest bool
 }
 
 // Verify reads the request's body and checks it, without looking for duplicates and
@@ -122,11 +143,12 @@ func (rc *Receiver) Verify(r *http.Request) (Message, error) {
 	if err != nil {
 		return Message{}, fmt.Errorf("receive callback: %w", err)
 	}
-	signed, err := sign.Verify(r.Header, body, time.Now(), rc.secrets...)
+	m, err := rc.verify(r, body)
 	if err != nil {
 		return Message{}, fmt.Errorf("receive callback: %w", err)
 	}
-	return Message{ID: signed.ID, Timestamp: signed.Timestamp, Type: typeOf(body), Body: body}, nil
+	m.Type = typeOf(body)
+	return m, nil
 }
 
 func (rc *Receiver) read(r *http.Request) ([]byte, error) {

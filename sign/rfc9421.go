@@ -225,8 +225,11 @@ func component(r Request, name string) (string, error) {
 	return "", fmt.Errorf("%w: %s cannot be checked", ErrHeader, name)
 }
 
-// HasRFC9421 tells whether a request has a signature of RFC 9421, of whatever kind.
-func HasRFC9421(header http.Header) bool { return len(header[headerSignatureInput]) > 0 }
+// HasRFC9421 tells whether a request has a signature of RFC 9421 with our tag, as far
+// as that shows: VerifyRFC9421 looks closer.
+func HasRFC9421(header http.Header) bool {
+	return slices.ContainsFunc(header[headerSignatureInput], func(value string) bool { return strings.Contains(value, `tag="`+tagRingback+`"`) })
+}
 
 // VerifyRFC9421 checks the signatures that r has after RFC 9421 with the tag
 // "ringback". It passes if one of them is by one of the secrets, covers all that
