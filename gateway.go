@@ -55,6 +55,8 @@ type Options struct {
 	ProofLasts time.Duration
 	// Dev needs no keys, and lets callbacks go to loopback.
 	Dev bool
+	// NoDocs leaves out the page below /docs that describes the operations.
+	NoDocs bool
 	// Retention is how long jobs are kept after they and their callbacks have come
 	// to their end; 7 days.
 	Retention time.Duration
@@ -180,8 +182,8 @@ func (g *Gateway) assemble(ctx context.Context) error {
 		runs[i] = executor.Operation{Operation: operations[i], Backend: op.Backend}
 	}
 	g.sender = callback.New(callback.Options{Store: g.store, Client: g.client, Seal: g.seal, Operations: operations, ResultLink: g.resultLink,
-		OpenBody: func(b job.Body) (io.ReadCloser, error) { return body.Open(g.bodies, b) },
-		Proof:    opt.Proof, ProofLasts: opt.ProofLasts, Origin: hostOf(opt.PublicURL),
+		Proof: opt.Proof, ProofLasts: opt.ProofLasts, Origin: hostOf(opt.PublicURL),
+		OpenBody:  func(b job.Body) (io.ReadCloser, error) { return body.Open(g.bodies, b) },
 		UserAgent: "Ringback/" + opt.Version, Log: opt.Log, Now: opt.Now, Registerer: registry})
 	g.executor = executor.New(executor.Options{Store: g.store, Bodies: g.bodies, Seal: g.seal, Operations: runs, Owe: g.sender.Owe,
 		Disown: g.sender.Disown, Early: g.sender, Log: opt.Log, Now: opt.Now, Registerer: registry})
@@ -189,7 +191,7 @@ func (g *Gateway) assemble(ctx context.Context) error {
 		CheckURL: func(url string) error { _, err := g.client.Check(url); return err },
 		Owed:     g.sender.OweUnclaimed, OwedAccepted: g.sender.OweAccepted, Proof: opt.Proof, Prefix: opt.Prefix, PublicURL: opt.PublicURL, Dev: opt.Dev,
 		MaxWait: opt.MaxWait, BodyIdleTimeout: opt.BodyIdleTimeout, Log: opt.Log, Now: opt.Now, Version: opt.Version,
-		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})}
+		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), Examples: g.examples, NoDocs: opt.NoDocs, DevKeys: g.devKeys}
 	for i, op := range operations {
 		if op.Name == UpstreamOperation && opt.Upstream != nil {
 			apiOptions.Upstream, apiOptions.Passthrough = &operations[i], api.NewPassthrough(opt.Upstream, opt.Log)

@@ -11,8 +11,10 @@ import (
 	"time"
 
 	"github.com/ringback/ringback/internal/body"
+	"github.com/ringback/ringback/internal/docs"
 	"github.com/ringback/ringback/internal/seal"
 	"github.com/ringback/ringback/job"
+	"github.com/ringback/ringback/sign"
 )
 
 // Options is what the API needs. Store, Bodies, Seal, Slots, CheckURL, CheckPolicy,
@@ -26,7 +28,6 @@ type Options struct {
 	// CheckURL says at intake whether a callback URL may be used at all. Its error's
 	// text is safe to show.
 	CheckURL func(url string) error
-	// CheckHeader says whether an endpoint may set a header on its callbacks.
 	// CheckPolicy says whether a policy permits a URL that CheckURL has taken, and
 	// ReadPolicy whether there can be such a policy. Their errors are safe to show.
 	CheckPolicy func(url string, p *job.Policy) error
@@ -34,6 +35,8 @@ type Options struct {
 	// EndpointURL says whether the URL of an endpoint, with its variables replaced,
 	// can be called for a job; with a nil job, for any. Its error is as CheckURL's.
 	EndpointURL func(url string, j *job.Job) error
+	// CheckHeader says whether an endpoint or an operation may set a header on its
+	// callbacks.
 	CheckHeader func(name, value string) error
 	// Proof is what endpoints have to show before anything is sent there.
 	Proof job.Proof
@@ -43,6 +46,13 @@ type Options struct {
 	// OwedAccepted builds those that its acceptance owes; nil: none.
 	OwedAccepted func(j *job.Job) []job.OwedCallback
 	Operations   []job.Operation
+	// Examples are the callbacks of an operation about a sample job, as docs.Describe
+	// takes them. nil: the documents have none.
+	Examples func(op job.Operation) []docs.Example
+	// NoDocs leaves the page below /docs out. DevKeys are what callbacks of the app "dev"
+	// are signed with: with Dev they are verified there.
+	NoDocs  bool
+	DevKeys func(context.Context) (sign.Keys, error)
 	// Upstream, where set, is the API that the whole gateway stands in front of:
 	// every method and path is the operation UpstreamOperation, and requests that
 	// do not ask for a callback go to Passthrough.
@@ -88,6 +98,7 @@ type API struct {
 	watch *watchers
 	auth  *authenticator
 	gate  *gate
+	docs  *docs.Site // nil: there is none
 	// defaults are the endpoints that calls without a callback URL go to.
 	defaults *defaults
 	now      func() time.Time
@@ -120,7 +131,12 @@ func (a *API) Committed(ch job.Change) {
 }
 
 // Drain ends the streams and long polls, so that the server can shut down.
-func (a *API) Drain() { a.watch.close() }
+func (a *API) Drain() {
+	a.watch.close()
+	if a.docs != nil {
+		a.docs.Close()
+	}
+}
 
 // whole detaches a write from its request: a caller that hangs up must not make
 // the outcome of a commit unknown to us.

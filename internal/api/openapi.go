@@ -6,41 +6,76 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/ringback/ringback/client"
+	"github.com/ringback/ringback/internal/docs"
 	"github.com/ringback/ringback/job"
 )
 
 const apiDescription = "Calls of the operations are answered with 202 at once. The result goes to the callback URL, " +
-	"signed as Standard Webhooks say, and can be had below /v1 as well."
+	"signed as Standard Webhooks say, and can be had below /v1 as well. What arrives at a callback URL stands in the " +
+	"callbacks of each operation, named by its format, and what arrives at a registered endpoint in the webhooks."
 
 func (a *API) info() *huma.Info {
-	return &huma.Info{Title: "Ringback", Version: cmp.Or(a.opt.Version, "dev"), Description: apiDescription}
+	return &huma.Info{Title: "Ringback", Version: cmp.Or(a.opt.Version, "dev"), Description: apiDescription,
+		License: &huma.License{Name: "Apache-2.0", URL: "https://www.apache.org/licenses/LICENSE-2.0"}}
 }
 
 func securitySchemes() map[string]*huma.SecurityScheme {
+	signature := func(header, description string) *huma.SecurityScheme {
+		return &huma.SecurityScheme{Type: "apiKey", In: "header", Name: header, Description: description}
+	}
 	return map[string]*huma.SecurityScheme{
 		schemeApp:   {Type: "http", Scheme: "bearer", Description: "An app's API key."},
 		schemeKey:   {Type: "apiKey", In: "header", Name: "Ringback-Key", Description: "The same key in a header of its own."},
 		schemeAdmin: {Type: "http", Scheme: "bearer", Description: "The gateway's admin key."},
+		schemeWebhook: signature("webhook-signature", "For receivers: the signature of Standard Webhooks over webhook-id, "+
+			"webhook-timestamp and the body."),
+		schemeMessage: signature("signature", "For receivers: an HTTP Message Signature (RFC 9421)."),
 	}
+}
+
+// What receivers verify.
+const (
+	schemeWebhook = "webhookSignature"
+	schemeMessage = "messageSignature"
+)
+
+// describe describes the operations, that of an upstream last.
+func (a *API) describe() []docs.Operation {
+	operations := slices.Clone(a.opt.Operations)
+	if a.opt.Upstream != nil {
+		operations = append(operations, *a.opt.Upstream)
+	}
+	described := make([]docs.Operation, len(operations))
+	for i, op := range operations {
+		op = op.WithDefaults()
+		var examples []docs.Example
+		if a.opt.Examples != nil {
+			examples = a.opt.Examples(op)
+		}
+		described[i] = docs.Describe(op, examples)
+	}
+	return described
 }
 
 // document is the OpenAPI document: /v1 as it was registered, and the operations
 // of the configuration. It never changes, so it is made once.
-func (v *v1) document() ([]byte, error) {
+func (v *v1) document(operations []docs.Operation) ([]byte, error) {
 	doc := v.huma.OpenAPI()
 	// huma adds its own error, which no route answers with.
 	for _, name := range []string{"ErrorModel", "ErrorDetail"} {
 		delete(doc.Components.Schemas.Map(), name)
 	}
-	for _, op := range v.opt.Operations {
-		v.describe(doc, op)
+	doc.Webhooks, doc.Components.Examples = map[string]*huma.PathItem{}, map[string]*huma.Example{}
+	for _, op := range operations {
+		v.addOperation(doc, op)
+		v.addWebhooks(doc, op)
 	}
 	b, err := json.Marshal(doc)
 	if err != nil {
@@ -49,18 +84,21 @@ func (v *v1) document() ([]byte, error) {
 	return b, nil
 }
 
-// describe adds an operation of the configuration to the document.
-func (v *v1) describe(doc *huma.OpenAPI, op job.Operation) {
-	method, path := splitRoute(op.Route)
+// addOperation adds an operation of the configuration to the document, which has
+// no place for those with a method of their own, and for the calls of an upstream.
+func (v *v1) addOperation(doc *huma.OpenAPI, op docs.Operation) {
+	if !slices.Contains(knownMethods, op.Method) || op.Method == http.MethodConnect {
+		return
+	}
 	schemas := doc.Components.Schemas
 	accepted := schemas.Schema(reflect.TypeFor[client.AcceptedJob](), true, "AcceptedJob")
 	problem := schemas.Schema(reflect.TypeFor[client.Problem](), true, "Problem")
 	described := &huma.Operation{
-		OperationID: "call-" + strings.ReplaceAll(op.Name, "_", "-"), Method: method, Path: path,
+		OperationID: "call-" + strings.ReplaceAll(op.Name, "_", "-"), Method: op.Method, Path: op.Path,
 		Summary: "Call the operation " + op.Name, Tags: []string{"Operations"},
 		Servers:    []*huma.Server{{URL: cmp.Or(v.opt.PublicURL, "/")}}, // not below the prefix
 		Security:   appOnly.security,
-		Parameters: append(pathParameters(path), choiceParameters(op)...),
+		Parameters: parameters(op.Parameters),
 		Responses: map[string]*huma.Response{
 			"202": {
 				Description: "The call is safe on disk, and its result will come",
@@ -75,156 +113,165 @@ func (v *v1) describe(doc *huma.OpenAPI, op job.Operation) {
 				Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: problem}},
 			},
 		},
-		Callbacks: callbacks(schemas, op),
+		Callbacks: callbacks(doc.Components, &op),
 	}
-	if !isRead(method) {
-		described.RequestBody = &huma.RequestBody{Content: map[string]*huma.MediaType{"*/*": {}}}
+	if !isRead(op.Method) {
+		described.RequestBody = requestBody(op.Pointers)
 	}
 	doc.AddOperation(described)
 }
 
-var pathWildcard = regexp.MustCompile(`\{([^}.]+)(\.\.\.)?\}`)
-
-// splitRoute makes the method and the path of an OpenAPI operation of a pattern
-// of net/http's.
-func splitRoute(route string) (method, path string) {
-	method, path, _ = strings.Cut(route, " ")
-	path = strings.TrimLeft(path, " \t")
-	if i := strings.IndexByte(path, '/'); i > 0 {
-		path = path[i:] // a host
+// requestBody is any body, unless something in it is looked for.
+func requestBody(pointers []string) *huma.RequestBody {
+	if len(pointers) == 0 {
+		return &huma.RequestBody{Content: map[string]*huma.MediaType{"*/*": {}}}
 	}
-	path = strings.ReplaceAll(path, "{$}", "")
-	return method, pathWildcard.ReplaceAllString(path, "{$1}")
+	schema := &huma.Schema{Type: "object"}
+	for _, pointer := range pointers {
+		at := schema
+		for token := range strings.SplitSeq(strings.TrimPrefix(pointer, "/"), "/") {
+			token = strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")
+			if at.Properties == nil {
+				at.Properties = map[string]*huma.Schema{}
+			}
+			if at.Properties[token] == nil {
+				at.Properties[token] = &huma.Schema{}
+			}
+			at = at.Properties[token]
+		}
+		at.Description = "Read by the gateway, which calls back with it."
+	}
+	return &huma.RequestBody{Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
 }
 
-func pathParameters(path string) []*huma.Param {
-	var params []*huma.Param
-	for _, m := range pathWildcard.FindAllStringSubmatch(path, -1) {
-		params = append(params, &huma.Param{Name: m[1], In: "path", Required: true, Schema: &huma.Schema{Type: "string"}})
+func splitRoute(route string) (method, path string) { return docs.SplitRoute(route) }
+
+func parameters(described []docs.Parameter) []*huma.Param {
+	params := make([]*huma.Param, len(described))
+	for i, p := range described {
+		params[i] = &huma.Param{Name: p.Name, In: p.In, Description: p.Description, Required: p.Required, Schema: &huma.Schema{Type: "string"}}
+		if p.URL {
+			params[i].Schema.Format = "uri"
+		}
+		if p.Example != "" {
+			params[i].Example = p.Example
+		}
 	}
 	return params
 }
 
-// choiceParameters are what a caller may choose about the callback.
-func choiceParameters(op job.Operation) []*huma.Param {
-	text := &huma.Schema{Type: "string"}
-	params := []*huma.Param{
-		{Name: "callback", In: "query", Schema: text, Description: "The name of an endpoint of the app that the callback goes to."},
-		{Name: "X-Callback", In: "header", Schema: text, Description: "The same as a header."},
-		{Name: "Prefer", In: "header", Schema: text, Description: "respond-async, wait=N (RFC 7240): wait so many seconds for the result itself."},
-		{Name: "Idempotency-Key", In: "header", Schema: text, Description: "Makes a repeated call answer with the first one's job."},
-	}
-	for _, expression := range op.Callback.URL {
-		in, name := "query", ""
-		switch {
-		case strings.HasPrefix(expression, "{$request.query."):
-			name = strings.TrimSuffix(strings.TrimPrefix(expression, "{$request.query."), "}")
-		case strings.HasPrefix(expression, "{$request.header."):
-			in, name = "header", strings.TrimSuffix(strings.TrimPrefix(expression, "{$request.header."), "}")
+// callbacks describes the requests that an operation sends back, by their formats
+// and by the expressions that say where they go.
+func callbacks(components *huma.Components, op *docs.Operation) map[string]map[string]*huma.PathItem {
+	all := map[string]map[string]*huma.PathItem{}
+	for i := range op.Callbacks {
+		c := &op.Callbacks[i]
+		byURL := map[string]*huma.PathItem{}
+		for _, destination := range op.Destinations {
+			item := pathItem(c.Method(), callbackRequest(components, op, c, func(e job.Event) bool {
+				return len(destination.Events) == 0 || slices.Contains(destination.Events, e)
+			}))
+			for _, source := range destination.Sources {
+				if strings.HasPrefix(source, "$") {
+					source = "{" + source + "}"
+				}
+				if byURL[source] == nil {
+					byURL[source] = item
+				}
+			}
 		}
-		if name != "" && !strings.ContainsAny(name, "{}") {
-			params = append(params, &huma.Param{Name: name, In: in, Schema: &huma.Schema{Type: "string", Format: "uri"},
-				Description: "The callback URL.", Required: op.Callback.Required && len(op.Callback.URL) == 1})
-		}
+		all[c.Format] = byURL
 	}
-	if slices.Contains(op.Callback.CallerMay, "state") {
-		params = append(params, &huma.Param{Name: "callbackState", In: "query", Schema: text,
-			Description: "Any text, which stands in the callback as data.state."})
-	}
-	if slices.Contains(op.Callback.CallerMay, "events") {
-		params = append(params, &huma.Param{Name: "callbackEvents", In: "query", Schema: text,
-			Description: "The events to call back for, with commas between them."})
-	}
-	return params
+	return all
 }
 
-// callbacks describes the request that an operation sends back.
-func callbacks(schemas huma.Registry, op job.Operation) map[string]map[string]*huma.PathItem {
-	request := &huma.Operation{
-		Summary: "The end of a call of " + op.Name,
-		Description: "Sent at least once, with the same webhook-id and the same body at each attempt. " +
-			"Any 2xx settles it, 410 and 415 end it; after any other answer, or none, there is another attempt as long as the schedule lasts.",
-		Parameters: signatureParameters(),
-		RequestBody: &huma.RequestBody{
-			Required: true,
-			Content:  map[string]*huma.MediaType{"application/json": {Schema: envelopeSchema(schemas, op)}},
-		},
-		Responses: map[string]*huma.Response{"2XX": {Description: "Taken. The answer's body is kept with the attempt, up to 16 KiB."}},
-	}
+func pathItem(method string, request *huma.Operation) *huma.PathItem {
 	item := &huma.PathItem{}
-	switch op.Callback.Method {
+	switch method {
+	case http.MethodGet:
+		item.Get = request
 	case http.MethodPut:
 		item.Put = request
 	case http.MethodPatch:
 		item.Patch = request
+	case http.MethodDelete:
+		item.Delete = request
 	default:
 		item.Post = request
 	}
-	done := map[string]*huma.PathItem{}
-	for _, expression := range op.Callback.URL {
-		done[expression] = item
-	}
-	return map[string]map[string]*huma.PathItem{"done": done}
+	return item
 }
 
-func signatureParameters() []*huma.Param {
-	header := func(name, description string) *huma.Param {
-		return &huma.Param{Name: name, In: "header", Required: true, Schema: &huma.Schema{Type: "string"}, Description: description}
+// addWebhooks describes what arrives at a registered endpoint, event by event, in the
+// format of the operation.
+func (v *v1) addWebhooks(doc *huma.OpenAPI, op docs.Operation) {
+	if len(op.Callbacks) == 0 {
+		return
 	}
-	return []*huma.Param{
-		header("webhook-id", "The callback's id: the same at each attempt."),
-		header("webhook-timestamp", "When the attempt was signed, in seconds since 1970."),
-		header("webhook-signature", "v1, and the base64 of HMAC-SHA256 over id.timestamp.body; several with a space between them."),
+	c := &op.Callbacks[0]
+	for _, example := range c.Examples {
+		request := callbackRequest(doc.Components, &op, c, func(e job.Event) bool { return e == example.Event })
+		request.OperationID = strings.ReplaceAll(op.Name, "_", "-") + "-" + string(example.Event)
+		request.Summary = "The event " + string(example.Event) + " of a call of " + op.Name
+		request.Description = "Sent to the endpoints of the app that want this event. An endpoint may have a method and a format " +
+			"of its own. " + request.Description
+		doc.Webhooks[op.Name+"."+string(example.Event)] = pathItem(c.Method(), request)
 	}
 }
 
-// envelopeSchema is the body of a callback: type, timestamp, data.
-func envelopeSchema(schemas huma.Registry, op job.Operation) *huma.Schema {
-	types := make([]any, 0, len(op.Callback.Events))
-	for _, event := range op.Callback.Events {
-		types = append(types, op.Name+"."+string(event))
-	}
-	text := func(description string) *huma.Schema {
-		return &huma.Schema{Type: "string", Description: description}
-	}
-	encoded := text("Other bytes.")
-	encoded.ContentEncoding = "base64"
-	link := text("A link to a result that is too large to stand here; it lasts as long as the job.")
-	link.Format = "uri-reference"
-	return &huma.Schema{
-		Type: "object", Required: []string{"type", "timestamp", "data"},
-		Properties: map[string]*huma.Schema{
-			"type":      {Type: "string", Enum: types},
-			"timestamp": {Type: "string", Format: "date-time", Description: "When the job ended."},
-			"data": {
-				Type: "object", Required: []string{"job"},
-				Properties: map[string]*huma.Schema{
-					"job":           endedJobSchema(op),
-					"state":         text("What the call gave as callbackState."),
-					"content_type":  text("The result's own."),
-					"result":        {Description: "A result that is JSON."},
-					"result_text":   text("A result that is other UTF-8 text."),
-					"result_base64": encoded,
-					"result_url":    link,
-					"error":         schemas.Schema(reflect.TypeFor[client.JobError](), true, "JobError"),
-				},
-			},
+// callbackRequest describes the request with the events that are wanted.
+func callbackRequest(components *huma.Components, op *docs.Operation, c *docs.Callback, wanted func(job.Event) bool) *huma.Operation {
+	request := &huma.Operation{
+		Summary: "What comes of a call of " + op.Name,
+		Description: "Sent at least once, with the same webhook-id and the same body at each attempt. " +
+			"Any 2xx settles it, 410 and 415 end it; after any other answer, or none, there is another attempt as long as the schedule lasts.",
+		Tags: []string{"Callbacks"}, Parameters: parameters(c.Parameters), Security: callbackSecurity(c),
+		Responses: map[string]*huma.Response{
+			"2XX": {Description: "Taken. The answer's body is kept with the attempt, up to 16 KiB."},
+			"4XX": {Description: "Not taken. 410 and 415 end the callback, after any other one it is repeated."},
 		},
 	}
+	content := map[string]*huma.MediaType{}
+	for _, e := range c.Examples {
+		mediaType := e.ContentType()
+		if mediaType == "" || !wanted(e.Event) {
+			continue
+		}
+		if content[mediaType] == nil {
+			content[mediaType] = &huma.MediaType{Schema: callbackSchema(components.Schemas, op, c.Format), Examples: map[string]*huma.Example{}}
+		}
+		name := op.Name + "." + c.Format + "." + string(e.Event)
+		if components.Examples[name] == nil {
+			components.Examples[name] = shownExample(op, &e)
+		}
+		content[mediaType].Examples[string(e.Event)] = &huma.Example{Ref: "#/components/examples/" + name}
+	}
+	if len(content) > 0 {
+		request.RequestBody = &huma.RequestBody{Required: true, Content: content}
+	}
+	return request
 }
 
-// endedJobSchema is the job in a callback.
-func endedJobSchema(op job.Operation) *huma.Schema {
-	text := &huma.Schema{Type: "string"}
-	moment := &huma.Schema{Type: "string", Format: "date-time"}
-	status := &huma.Schema{Type: "string"}
-	for _, event := range op.Callback.Events {
-		status.Enum = append(status.Enum, string(event))
+func shownExample(op *docs.Operation, e *docs.Example) *huma.Example {
+	shown := &huma.Example{Summary: op.Name + "." + string(e.Event)}
+	switch {
+	case e.IsJSON():
+		shown.Value = json.RawMessage(e.Body)
+	case utf8.Valid(e.Body):
+		shown.Value = string(e.Body)
+	default:
+		shown.Description = "Octets that are no text."
 	}
-	return &huma.Schema{
-		Type: "object", Description: "The job that ended.", Required: []string{"id", "operation", "status", "created_at", "finished_at"},
-		Properties: map[string]*huma.Schema{
-			"id": text, "operation": text, "status": status, "created_at": moment, "started_at": moment, "finished_at": moment,
-		},
+	return shown
+}
+
+// callbackSecurity is what the receiver can verify: all of it is sent.
+func callbackSecurity(c *docs.Callback) []map[string][]string {
+	schemes := map[string][]string{}
+	for name, header := range map[string]string{schemeWebhook: "Webhook-Signature", schemeMessage: "Signature"} {
+		if c.Examples[0].Header.Get(header) != "" {
+			schemes[name] = []string{}
+		}
 	}
+	return []map[string][]string{schemes}
 }

@@ -60,12 +60,16 @@ func (a *API) isOwn(path string) bool {
 	case "/healthz", "/readyz", "/metrics", "/openapi.json", "/v1":
 		return true
 	}
+	if !a.opt.NoDocs && (rest == "/docs" || strings.HasPrefix(rest, "/docs/")) {
+		return true
+	}
 	return strings.HasPrefix(rest, "/v1/")
 }
 
 func (a *API) ownRoutes() (http.Handler, error) {
 	mux := http.NewServeMux()
-	document, err := a.newV1(mux).document()
+	operations := a.describe()
+	document, err := a.newV1(mux).document(operations)
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +80,9 @@ func (a *API) ownRoutes() (http.Handler, error) {
 		w.Header().Set("Content-Type", "application/vnd.oai.openapi+json;version=3.1")
 		_, _ = w.Write(document)
 	})
+	if err := a.serveDocs(mux, operations); err != nil {
+		return nil, err
+	}
 	if a.opt.Metrics != nil {
 		mux.Handle(get+"/metrics", a.opt.Metrics)
 	}

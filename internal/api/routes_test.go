@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ringback/ringback/internal/docs"
 	"github.com/ringback/ringback/job"
 )
 
@@ -147,7 +148,13 @@ func TestRouteOfTheGatewayCannotBeAnOperation(t *testing.T) {
 
 func TestOpenAPIDescribesRoutesAndCallbacks(t *testing.T) {
 	t.Parallel()
-	g := setup(t, func(o *Options) { o.PublicURL = "https://api.example.com" })
+	g := setup(t, func(o *Options) {
+		o.PublicURL = "https://api.example.com"
+		o.Examples = func(op job.Operation) []docs.Example {
+			return []docs.Example{{Event: job.EventSucceeded, Format: "envelope", Method: "POST", URL: docs.SampleURL, Body: []byte(`{}`),
+				Header: http.Header{"Content-Type": {"application/json"}, "Webhook-Id": {"cb_1"}}}}
+		}
+	})
 	a := g.call("GET", "/openapi.json", "", "")
 	a.want(t, 200, "")
 	var doc struct {
@@ -189,8 +196,8 @@ func TestOpenAPIDescribesRoutesAndCallbacks(t *testing.T) {
 		}
 	}
 	scan := doc.Paths["/scan"]["post"]
-	callback := scan.Callbacks["done"]["{$request.query.callbackURL}"]["post"]
-	if callback.RequestBody.Content["application/json"].Schema.Properties["data"] == nil || len(callback.Parameters) != 3 {
+	callback := scan.Callbacks["envelope"]["{$request.query.callbackURL}"]["post"]
+	if callback.RequestBody.Content["application/json"].Schema.Properties["data"] == nil || len(callback.Parameters) != 1 {
 		t.Errorf("callbacks of scan: %+v", scan.Callbacks)
 	}
 	if doc.Components.Schemas["ErrorModel"] != nil || doc.Components.Schemas["Problem"] == nil {

@@ -56,6 +56,7 @@ type file struct {
 	Bodies       bodyDir               `yaml:"bodies"`
 	PublicURL    publicURL             `yaml:"public_url"`
 	Prefix       prefix                `yaml:"prefix"`
+	Docs         unless                `yaml:"docs"`
 	Upstream     upstreamURL           `yaml:"upstream"`
 	Outbound     outboundBlock         `yaml:"outbound"`
 	AdminKey     adminKey              `yaml:"admin_key"`
@@ -126,6 +127,7 @@ func (d *decoder) settings(f *file, dev bool) *Settings {
 			AdminKey:     string(f.AdminKey),
 			PublicURL:    string(f.PublicURL),
 			Prefix:       string(f.Prefix),
+			NoDocs:       bool(f.Docs),
 			Dev:          dev,
 			Outbound:     ringback.Outbound{HTTP: f.Outbound.HTTP || dev, Loopback: dev},
 			Proof:        job.Proof(f.Outbound.Verify),

@@ -66,6 +66,7 @@ store: sqlite:/data/r.db
 bodies: dir:/data/b
 public_url: https://api.example.com/gw/
 prefix: /.rb
+docs: false
 outbound: {http: true, allow: [10.20.0.0/16, "hooks.internal:8443"]}
 admin_key: ${ADMIN}
 seal_key: `+testKey+`
@@ -99,7 +100,7 @@ operations:
 		t.Errorf("got %+v", s)
 	}
 	o := s.Options
-	if o.BodyDir != "/data/b" || o.PublicURL != "https://api.example.com/gw" || o.Prefix != "/.rb" || o.AdminKey != "0123456789abcdef" ||
+	if o.BodyDir != "/data/b" || o.PublicURL != "https://api.example.com/gw" || o.Prefix != "/.rb" || !o.NoDocs || o.AdminKey != "0123456789abcdef" ||
 		len(o.SealKey) != 32 || o.Retention != 60*time.Hour || o.DrainTimeout != 5*time.Second || o.MaxWait != 90*time.Second {
 		t.Errorf("got %+v", o)
 	}

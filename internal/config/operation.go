@@ -116,7 +116,7 @@ func (d *decoder) operations(f *file, opt ringback.Options) []ringback.Operation
 		}
 		block := f.Operations[name]
 		op := ringback.Operation{Operation: block.operation(name), Backend: d.backend(key+".backend", block)}
-		d.checkOperation(key, op, opt.Prefix, checkURL)
+		d.checkOperation(key, op, opt, checkURL)
 		built = append(built, op)
 	}
 	d.checkClashes(built)
@@ -244,12 +244,12 @@ func (d *decoder) backend(key string, o *operation) ringback.Backend {
 
 // checkOperation looks for what the gateway would refuse, and for parameters that
 // the backend needs and the route does not have.
-func (d *decoder) checkOperation(key string, op ringback.Operation, prefix string, checkURL func(string) error) {
+func (d *decoder) checkOperation(key string, op ringback.Operation, of ringback.Options, checkURL func(string) error) {
 	if op.Route == "" {
 		d.problem(key+".route", wrong("write a method and a path, such as POST /scan", "is missing"))
 		return
 	}
-	opt := api.Options{Prefix: prefix, CheckURL: checkURL, CheckHeader: outbound.CheckHeader, ReadPolicy: callback.ReadPolicy}
+	opt := api.Options{Prefix: of.Prefix, NoDocs: of.NoDocs, CheckURL: checkURL, CheckHeader: outbound.CheckHeader, ReadPolicy: callback.ReadPolicy}
 	for _, e := range api.CheckOperation(op.Operation, opt) {
 		hint := ""
 		switch {

@@ -213,6 +213,17 @@ func (p *prefix) parse(text string) error {
 	return nil
 }
 
+// unless is a switch that is on unless it is turned off: true means off.
+type unless bool
+
+func (u *unless) parse(text string) error {
+	if text != "true" && text != "false" {
+		return wrong("write true or false", "%q is neither true nor false", text)
+	}
+	*u = text == "false"
+	return nil
+}
+
 // allowed is an entry of outbound.allow.
 type allowed string
 

@@ -1,0 +1,286 @@
+// Package docs is what a gateway tells those who call its operations, and those who
+// are called back: each operation with its callbacks, and real examples of them. The
+// OpenAPI document and the page below /docs are made of it.
+package docs
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/ringback/ringback/job"
+)
+
+// Operation is a described operation.
+type Operation struct {
+	job.Operation
+	// Method and Path are those of the route, Path with {name} for each parameter;
+	// empty for the calls of an upstream, which have any.
+	Method, Path string
+	// Parameters of a call, those that say something about its callbacks included.
+	Parameters []Parameter
+	// Pointers are the JSON pointers to what is read out of a call's body.
+	Pointers []string
+	// Destinations are where the callbacks go.
+	Destinations []Destination
+	// Callbacks are what arrives there: one for each format, the operation's own first.
+	Callbacks []Callback
+}
+
+// Parameter is one of a call, or of a callback.
+type Parameter struct {
+	Name, In    string // In is path, query or header
+	Description string
+	Required    bool
+	URL         bool   // its value is a URL
+	Example     string // a callback's; empty for none
+}
+
+// Destination is one place that callbacks go to.
+type Destination struct {
+	// Name is done, or the outcome that it is for: success, failure, progress. Further
+	// destinations are also-1, also-2 …
+	Name string
+	// Sources of its URL, tried in order: runtime expressions, or a URL.
+	Sources []string
+	// Events that it is for; none: whichever are wanted.
+	Events []job.Event
+}
+
+// Callback is what arrives in one format.
+type Callback struct {
+	Format string
+	// Parameters are the headers that are the gateway's own, and the query's fields.
+	Parameters []Parameter
+	Examples   []Example // one for each event
+}
+
+// Method with which it is sent where nobody chooses another one.
+func (c *Callback) Method() string { return c.Examples[0].Method }
+
+// Example is a callback about a sample job, just as a receiver gets it.
+type Example struct {
+	Event  job.Event
+	Format string
+	Method string
+	URL    string
+	Header http.Header
+	Body   []byte
+}
+
+// ContentType of the body, without parameters; empty without a body.
+func (e *Example) ContentType() string {
+	if len(e.Body) == 0 {
+		return ""
+	}
+	media, _, _ := strings.Cut(e.Header.Get("Content-Type"), ";")
+	return strings.TrimSpace(media)
+}
+
+// IsJSON tells whether the body is JSON.
+func (e *Example) IsJSON() bool {
+	media := e.ContentType()
+	return (media == "application/json" || strings.HasSuffix(media, "+json")) && json.Valid(e.Body)
+}
+
+// Describe describes an operation, its defaults filled in. The examples of a format
+// stand together, those of the operation's own format first.
+func Describe(op job.Operation, examples []Example) Operation {
+	d := Operation{Operation: op}
+	if op.Route != "" {
+		d.Method, d.Path = SplitRoute(op.Route)
+	}
+	d.describeDestinations()
+	for _, e := range examples {
+		if n := len(d.Callbacks); n == 0 || d.Callbacks[n-1].Format != e.Format {
+			d.Callbacks = append(d.Callbacks, Callback{Format: e.Format})
+		}
+		c := &d.Callbacks[len(d.Callbacks)-1]
+		c.Examples = append(c.Examples, e)
+	}
+	for i := range d.Callbacks {
+		d.Callbacks[i].describeParameters()
+	}
+	d.describeCall()
+	return d
+}
+
+var (
+	pathWildcard = regexp.MustCompile(`\{([^}.]+)(\.\.\.)?\}`)
+	expression   = regexp.MustCompile(`\$request\.(header|query|path|body)[.#]([^{}]*)`)
+)
+
+// SplitRoute makes the method and the path of an OpenAPI operation of a pattern of
+// net/http's.
+func SplitRoute(route string) (method, path string) {
+	method, path, _ = strings.Cut(route, " ")
+	path = strings.TrimLeft(path, " \t")
+	if i := strings.IndexByte(path, '/'); i > 0 {
+		path = path[i:] // a host
+	}
+	path = strings.ReplaceAll(path, "{$}", "")
+	return method, pathWildcard.ReplaceAllString(path, "{$1}")
+}
+
+// The events of the outcomes that a contract can tell apart.
+var (
+	successEvents  = []job.Event{job.EventSucceeded}
+	failureEvents  = []job.Event{job.EventFailed, job.EventCanceled, job.EventExpired}
+	progressEvents = []job.Event{"running", "progress"}
+)
+
+func (d *Operation) describeDestinations() {
+	c := &d.Callback
+	add := func(name string, sources []string, events []job.Event) {
+		if len(sources) > 0 {
+			d.Destinations = append(d.Destinations, Destination{Name: name, Sources: sources, Events: events})
+		}
+	}
+	add("done", c.URL, nil)
+	for i, sources := range c.Also {
+		add(fmt.Sprintf("also-%d", i+1), sources, nil)
+	}
+	add("success", c.Success, successEvents)
+	add("failure", c.Failure, failureEvents)
+	add("progress", c.Progress, progressEvents)
+}
+
+// describeCall finds the parameters of a call.
+func (d *Operation) describeCall() {
+	for _, m := range pathWildcard.FindAllStringSubmatch(d.Path, -1) {
+		d.Parameters = append(d.Parameters, Parameter{Name: m[1], In: "path", Required: true})
+	}
+	single := len(d.Destinations) == 1 && len(d.Destinations[0].Sources) == 1
+	for _, destination := range d.Destinations {
+		for _, text := range destination.Sources {
+			lone := strings.Trim(text, "{}") == expression.FindString(text)
+			for _, found := range d.read(text, "A part of where the callback goes.") {
+				if lone {
+					found.URL, found.Required = true, found.In == "path" || single && d.Callback.Required
+					found.Description = "Where the callback goes (" + destination.Name + ")."
+				}
+				d.declare(found)
+			}
+		}
+	}
+	for _, texts := range []map[string]string{d.Callback.Headers, d.Callback.Query} {
+		for _, name := range slices.Sorted(maps.Keys(texts)) {
+			for _, found := range d.read(texts[name], "Comes back with the callback, as "+name+".") {
+				d.declare(found)
+			}
+		}
+	}
+	for _, p := range choices {
+		if p.word == "" || slices.Contains(d.Callback.CallerMay, p.word) {
+			d.declare(p.Parameter)
+		}
+	}
+}
+
+// choices are what a call may say beside its callback URL, each with the word of
+// caller_may that allows it.
+var choices = []struct {
+	word string
+	Parameter
+}{
+	{"url", Parameter{Name: "callback", In: "query", Description: "The name of one of your endpoints, to go there instead."}},
+	{"url", Parameter{Name: "X-Callback", In: "header", Description: "The same as a header."}},
+	{"state", Parameter{Name: "callbackState", In: "query", Description: "Any text up to 4096 octets. It comes back unchanged."}},
+	{"events", Parameter{Name: "callbackEvents", In: "query", Description: "The events to call back for, with commas between them."}},
+	{"method", Parameter{Name: "callbackMethod", In: "query", Description: "The method of the callback."}},
+	{"format", Parameter{Name: "callbackFormat", In: "query", Description: "The format of the callback."}},
+	{"", Parameter{Name: "Prefer", In: "header", Description: "wait=N waits up to N seconds for the result itself; respond-async does not (RFC 7240)."}},
+	{"", Parameter{Name: "Idempotency-Key", In: "header", Description: "The same key again answers with the first call's job."}},
+}
+
+// read finds what a text with runtime expressions reads of a call. A pointer into the
+// body is noted, and is no parameter.
+func (d *Operation) read(text, description string) (found []Parameter) {
+	for _, m := range expression.FindAllStringSubmatch(text, -1) {
+		switch in, name := m[1], m[2]; {
+		case in != "body":
+			found = append(found, Parameter{Name: name, In: in, Description: description})
+		case name != "" && !slices.Contains(d.Pointers, name):
+			d.Pointers = append(d.Pointers, name)
+		}
+	}
+	return found
+}
+
+// declare adds a parameter unless it is there already.
+func (d *Operation) declare(p Parameter) {
+	for i := range d.Parameters {
+		known := &d.Parameters[i]
+		if known.In == p.In && (known.Name == p.Name || p.In == "header" && strings.EqualFold(known.Name, p.Name)) {
+			if known.Description == "" {
+				known.Description, known.URL = p.Description, p.URL
+			}
+			return
+		}
+	}
+	d.Parameters = append(d.Parameters, p)
+}
+
+// ownHeaders are the headers of a callback that mean something, by their names in
+// lower case. Headers that begin with ce- are an event's attributes.
+var ownHeaders = map[string]string{
+	"webhook-id":        "The callback's id: the same at each attempt.",
+	"webhook-timestamp": "When this attempt was signed, in seconds since 1970.",
+	"webhook-signature": "v1 and the base64 of HMAC-SHA256 over id.timestamp.body, or v1a and that of an Ed25519 signature; several with a space between them.",
+	"signature-input":   "What the signature covers, and how it was made (RFC 9421).",
+	"signature":         "The signature (RFC 9421).",
+	"content-digest":    "The digest of the body (RFC 9530).",
+	headerState:         "What the call gave as callbackState, percent-encoded as CloudEvents are.",
+	"ringback-event":    "The operation and the event.",
+	"ringback-job":      "The job's id.",
+	"ringback-job-url":  "Where the job can be read, with a key.",
+
+	"ringback-result-url": "A link to the result, which needs no key.",
+}
+
+// headerState is there where a call has given a state.
+const headerState = "ringback-state"
+
+// describeParameters tells of what all examples have beside their bodies.
+func (c *Callback) describeParameters() {
+	first := &c.Examples[0]
+	for _, name := range slices.Sorted(maps.Keys(first.Header)) {
+		lower := strings.ToLower(name)
+		description := ownHeaders[lower]
+		if strings.HasPrefix(lower, "ce-") {
+			description = "The attribute " + lower[3:] + " of the CloudEvent."
+		}
+		if description == "" && !strings.HasPrefix(lower, "x-") {
+			continue // Content-Type, User-Agent
+		}
+		c.Parameters = append(c.Parameters, Parameter{Name: lower, In: "header", Description: description,
+			Required: description != "" && lower != headerState && c.all(func(e *Example) bool { return e.Header.Get(name) != "" }), Example: first.Header.Get(name)})
+	}
+	query := first.query()
+	for _, name := range slices.Sorted(maps.Keys(query)) {
+		c.Parameters = append(c.Parameters, Parameter{Name: name, In: "query", Description: "A field of the callback.",
+			Required: c.all(func(e *Example) bool { return e.query().Has(name) }), Example: query.Get(name)})
+	}
+}
+
+func (c *Callback) all(has func(*Example) bool) bool {
+	for i := range c.Examples {
+		if !has(&c.Examples[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func (e *Example) query() url.Values {
+	u, err := url.Parse(e.URL)
+	if err != nil {
+		return nil
+	}
+	return u.Query()
+}

@@ -1,0 +1,73 @@
+package docs_test
+
+import (
+	"bytes"
+	"net/url"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/ringback/ringback"
+	"github.com/ringback/ringback/internal/npmtest"
+)
+
+const jsFolder = "testdata/js"
+
+// node runs a script of jsFolder.
+func node(t *testing.T, input string, argv ...string) string {
+	t.Helper()
+	npmtest.Install(t, jsFolder)
+	command := exec.CommandContext(t.Context(), "node", argv...)
+	command.Dir = jsFolder
+	command.Stdin = strings.NewReader(input)
+	var stderr bytes.Buffer
+	command.Stderr = &stderr
+	output, err := command.Output()
+	if err != nil {
+		t.Fatalf("node %s: %v\n%s%s", strings.Join(argv, " "), err, output, stderr.String())
+	}
+	return string(output)
+}
+
+func TestOpenAPIDocumentIsValid(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*ringback.Options){
+		"operations": nil,
+		"prefix":     func(o *ringback.Options) { o.Prefix = "/.ringback" },
+		"upstream": func(o *ringback.Options) {
+			o.Operations, o.Upstream = nil, &url.URL{Scheme: "http", Host: "127.0.0.1:9000"}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var prefix string
+			g := start(t, func(o *ringback.Options) {
+				if change != nil {
+					change(o)
+				}
+				if prefix = o.Prefix; o.Upstream != nil {
+					prefix = ringback.UpstreamPrefix
+				}
+			})
+			_, document := g.get(t, prefix+"/openapi.json")
+			if wrong := node(t, document, "lint.mjs"); wrong != "" {
+				t.Errorf("the validators say:\n%s", wrong)
+			}
+		})
+	}
+}
+
+func TestValidatorsSeeWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	_, document := start(t, nil).get(t, "/openapi.json")
+	for wrong, change := range map[string][2]string{
+		"schema: ":                       {`"openapi":"3.1.0"`, `"openapi":"3.1.0","unheard-of":1`},
+		"no-invalid-media-type-examples": {`"type":"notify.succeeded"`, `"type":"notify.celebrated"`},
+		"no-unresolved-refs":             {`#/components/schemas/JobError"`, `#/components/schemas/Nowhere"`},
+	} {
+		broken := strings.ReplaceAll(document, change[0], change[1])
+		if said := node(t, broken, "lint.mjs"); broken == document || !strings.Contains(said, wrong) {
+			t.Errorf("%s is not said of a broken document:\n%.2000s", wrong, said)
+		}
+	}
+}
