@@ -178,6 +178,9 @@ func (g *Gateway) assemble(ctx context.Context) error {
 	operations := make([]job.Operation, len(opt.Operations))
 	runs := make([]executor.Operation, len(opt.Operations))
 	for i, op := range opt.Operations {
+		if field, err := callback.CheckContract(op.Callback); err != nil {
+			return fmt.Errorf("operation %s: callback.%s: %w", op.Name, field, err)
+		}
 		operations[i] = op.WithDefaults()
 		runs[i] = executor.Operation{Operation: operations[i], Backend: op.Backend}
 	}

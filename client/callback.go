@@ -11,6 +11,7 @@ type Callback struct {
 	Endpoint      string `json:"endpoint,omitempty" doc:"The endpoint that it goes to." example:"shop"`
 	URL           string `json:"url,omitempty" doc:"The URL that it goes to." example:"https://my.server/bar"`
 	Method        string `json:"method" doc:"The HTTP method that it is sent with." example:"POST"`
+	Format        string `json:"format" doc:"What it looks like." example:"envelope"`
 	CreatedAt     Time   `json:"created_at" format:"date-time" doc:"When its event happened."`
 	GiveUpAt      Time   `json:"give_up_at,omitzero" format:"date-time" doc:"When no further attempt is made."`
 	SettledAt     Time   `json:"settled_at,omitzero" format:"date-time" doc:"When it stopped being pending."`

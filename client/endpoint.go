@@ -10,6 +10,7 @@ type Endpoint struct {
 	// ProgressInterval is a duration such as 5s.
 	ProgressInterval string            `json:"progress_interval,omitempty" doc:"The least time between two progress callbacks of a job, from 100ms to 24h; empty: that of the operation." example:"5s"`
 	Method           string            `json:"method,omitempty" doc:"The HTTP method; empty: that of the operation." example:"POST"`
+	Format           string            `json:"format,omitempty" doc:"What callbacks look like; empty: as the operation says." example:"envelope"`
 	Headers          map[string]string `json:"headers,omitempty" doc:"Headers that are set on every callback. The value of an Authorization is never shown."`
 	Signature        any               `json:"signature,omitempty" doc:"How callbacks are signed: v1, v1a, rfc9421, none, {\"legacy\": …}, or a list of several; none given: as the operation says."`
 	Concurrency      int               `json:"concurrency,omitempty" doc:"How many callbacks may be under way at once; 0: the gateway's default." example:"8"`
@@ -32,6 +33,7 @@ type EndpointCreate struct {
 	// ProgressInterval is a duration such as 5s.
 	ProgressInterval string            `json:"progress_interval,omitempty" doc:"The least time between two progress callbacks of a job, from 100ms to 24h; empty: that of the operation." example:"5s"`
 	Method           string            `json:"method,omitempty" doc:"The HTTP method; empty: that of the operation." example:"POST"`
+	Format           string            `json:"format,omitempty" doc:"What callbacks look like; empty: as the operation says." example:"envelope"`
 	Headers          map[string]string `json:"headers,omitempty" doc:"Headers to set on every callback."`
 	Signature        any               `json:"signature,omitempty" doc:"How callbacks are to be signed: v1, v1a, rfc9421, none, {\"legacy\": …}, or a list of several; none given: as the operation says."`
 	Secret           string            `json:"secret,omitempty" maxLength:"512" doc:"The secret that the receiver has already: a whsec_…, or for a legacy scheme any text; none: one is made."`
@@ -50,6 +52,7 @@ type EndpointPatch struct {
 	// ProgressInterval is a duration such as 5s.
 	ProgressInterval *string           `json:"progress_interval,omitempty" doc:"The least time between two progress callbacks of a job, from 100ms to 24h; empty: that of the operation." example:"5s"`
 	Method           *string           `json:"method,omitempty" doc:"The HTTP method; empty: that of the operation." example:"POST"`
+	Format           *string           `json:"format,omitempty" doc:"What callbacks look like; empty: as the operation says." example:"envelope"`
 	Headers          map[string]string `json:"headers,omitzero" doc:"Headers to set on every callback, in place of those before."`
 	Signature        any               `json:"signature,omitempty" doc:"How callbacks are signed: v1, v1a, rfc9421, none, {\"legacy\": …}, or a list of several. An empty text takes away what there was."`
 	Concurrency      *int              `json:"concurrency,omitempty" minimum:"0" maximum:"1000" doc:"How many callbacks may be under way at once; 0: the gateway's default." example:"8"`

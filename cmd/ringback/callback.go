@@ -70,6 +70,7 @@ func (c *cli) showCallback(cb *client.Callback) error {
 		{"endpoint", cb.Endpoint},
 		{"url", cb.URL},
 		{"method", cb.Method},
+		{"format", cb.Format},
 		{"created", local(cb.CreatedAt)},
 		{"settled", local(cb.SettledAt)},
 		{"attempts", count(cb.Attempts)},

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/ringback/ringback/client"
+	"github.com/ringback/ringback/job"
 )
 
 func newEndpointCmd(c *cli) *cobra.Command {
@@ -19,7 +20,7 @@ func newEndpointCmd(c *cli) *cobra.Command {
 type endpointFlags struct {
 	isDefault, disabled bool
 	operations, events  []string
-	method              string
+	method, format      string
 	headers             []string
 	concurrency         int
 	progress            string
@@ -31,6 +32,7 @@ func (e *endpointFlags) add(f *pflag.FlagSet) {
 	f.StringSliceVar(&e.operations, "operations", nil, "the operations that it is the default for; none: all")
 	f.StringSliceVar(&e.events, "events", nil, "the events that it is sent: accepted,running,progress,succeeded,failed,canceled,expired; none: those of the operation")
 	f.StringVar(&e.method, "method", "", "the HTTP method; none: that of the operation")
+	f.StringVar(&e.format, "format", "", "what callbacks look like: "+strings.Join(job.Formats, ", ")+"; none: as the operation says")
 	f.StringArrayVarP(&e.headers, "header", "H", nil, `a header of every callback, "Name: value"; may be repeated`)
 	f.StringVar(&e.progress, "progress-interval", "", "the least time between two progress callbacks of a job, such as 5s; empty: that of the operation")
 	f.IntVar(&e.concurrency, "concurrency", 0, "how many callbacks may be under way at once; 0: the gateway's default")
@@ -69,6 +71,9 @@ func (e *endpointFlags) patch(f *pflag.FlagSet) (p client.EndpointPatch, err err
 	if f.Changed("method") {
 		p.Method = &e.method
 	}
+	if f.Changed("format") {
+		p.Format = &e.format
+	}
 	if f.Changed("progress-interval") {
 		p.ProgressInterval = &e.progress
 	}
@@ -100,6 +105,7 @@ func (c *cli) showEndpoint(e *client.Endpoint) error {
 		{"events", strings.Join(e.Events, ", ")},
 		{"progress interval", e.ProgressInterval},
 		{"method", e.Method},
+		{"format", e.Format},
 		{"concurrency", count(e.Concurrency)},
 		{"disabled", yes(e.Disabled)},
 		{"auth", showAuth(e.Auth)},
@@ -133,7 +139,7 @@ func (c *cli) endpointCreate() *cobra.Command {
 			}
 			e, err := gw.CreateEndpoint(ctx, client.EndpointCreate{
 				Name: args[0], URL: args[1], Default: given.isDefault, Operations: given.operations, Events: given.events,
-				Method: given.method, Headers: header, Concurrency: given.concurrency, Disabled: given.disabled,
+				Method: given.method, Format: given.format, Headers: header, Concurrency: given.concurrency, Disabled: given.disabled,
 				ProgressInterval: given.progress, Auth: auth,
 			})
 			if err != nil {

@@ -128,7 +128,7 @@ func (a *API) giveUpAfter(operation string) time.Duration {
 func showCallback(c *job.Callback) client.Callback {
 	out := client.Callback{
 		ID: c.ID.Callback(), JobID: c.JobID.Job(), Operation: c.Operation, Event: string(c.Event),
-		Status: c.State.String(), Waiting: c.Waiting, Endpoint: c.Endpoint, URL: c.URL, Method: c.Method,
+		Status: c.State.String(), Waiting: c.Waiting, Endpoint: c.Endpoint, URL: c.URL, Method: c.Method, Format: cmp.Or(c.Format, job.FormatEnvelope),
 		CreatedAt: client.At(c.CreatedAt), GiveUpAt: client.At(c.GiveUpAt), SettledAt: client.At(c.SettledAt),
 		Attempts: c.Attempts, Interrupted: c.Interrupted, LastStatus: c.LastStatus, LastError: c.LastError,
 	}

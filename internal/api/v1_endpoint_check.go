@@ -24,8 +24,8 @@ const (
 	maxProgressInterval   = 24 * time.Hour
 )
 
-// callbackMethods are the methods that a callback with a body can have.
-var callbackMethods = []string{http.MethodPost, http.MethodPut, http.MethodPatch}
+// callbackMethods are the methods that a callback can have.
+var callbackMethods = job.Methods
 
 // checkEndpoint says everything that is wrong with an endpoint but its headers.
 func (v *v1) checkEndpoint(e *job.Endpoint) error {
@@ -37,7 +37,11 @@ func (v *v1) checkEndpoint(e *job.Endpoint) error {
 	}
 	fault(!endpointName.MatchString(e.Name), "#/name",
 		"a name has 1 to 64 characters of a-z, 0-9, _ and -, and begins with a letter or a digit")
-	fault(e.Method != "" && !slices.Contains(callbackMethods, e.Method), "#/method", "the method must be POST, PUT or PATCH")
+	if err := job.CheckFormat(e.Method, ""); err != nil {
+		fault(true, "#/method", err.Error())
+	} else if err := job.CheckFormat(e.Method, e.Format); err != nil {
+		fault(true, "#/format", err.Error())
+	}
 	fault(e.Concurrency < 0 || e.Concurrency > maxConcurrency, "#/concurrency",
 		fmt.Sprintf("the concurrency must be from 0 to %d", maxConcurrency))
 	fault(e.ProgressInterval != 0 && (e.ProgressInterval < minProgressInterval || e.ProgressInterval > maxProgressInterval), "#/progress_interval",

@@ -73,7 +73,7 @@ func (v *v1) createEndpoint(ctx context.Context, in *createEndpointInput) (*crea
 	b := in.Body
 	e := job.Endpoint{
 		App: appOf(ctx).Name, Name: b.Name, URL: b.URL, Default: b.Default, Operations: b.Operations,
-		Events: events(b.Events), Method: b.Method, Concurrency: b.Concurrency, Disabled: b.Disabled,
+		Events: events(b.Events), Method: b.Method, Format: b.Format, Concurrency: b.Concurrency, Disabled: b.Disabled,
 		ProgressInterval: interval(b.ProgressInterval),
 		CreatedAt:        now, UpdatedAt: now, Secrets: job.Secrets{Current: sealedSecret(v.opt.Seal)},
 	}
@@ -176,6 +176,7 @@ func (v *v1) apply(e *job.Endpoint, patch client.EndpointPatch) error {
 	set(&e.URL, patch.URL)
 	set(&e.Default, patch.Default)
 	set(&e.Method, patch.Method)
+	set(&e.Format, patch.Format)
 	set(&e.Concurrency, patch.Concurrency)
 	set(&e.Disabled, patch.Disabled)
 	if err := v.setSignature(e, patch.Signature); err != nil {
@@ -221,7 +222,7 @@ func (v *v1) deleteEndpoint(ctx context.Context, in *EndpointPath) (*none, error
 // showEndpoint is an endpoint as the API shows it.
 func (v *v1) showEndpoint(e job.Endpoint) client.Endpoint {
 	out := client.Endpoint{
-		Name: e.Name, URL: e.URL, Default: e.Default, Operations: e.Operations, Method: e.Method,
+		Name: e.Name, URL: e.URL, Default: e.Default, Operations: e.Operations, Method: e.Method, Format: e.Format,
 		Headers: maps.Clone(e.Headers), Concurrency: e.Concurrency, Disabled: e.Disabled,
 		Signature: showSignature(e.Signature), CreatedAt: client.At(e.CreatedAt), UpdatedAt: client.At(e.UpdatedAt),
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ringback/ringback/internal/outbound"
 	"github.com/ringback/ringback/job"
+	"github.com/ringback/ringback/sign"
 )
 
 // format is one way to say what a callback says. Each is a file of its own,
@@ -278,6 +279,22 @@ func encodeFields(fields []field) string {
 	return b.String()
 }
 
+// CheckContract says what is wrong with the method, the format and the template of
+// an operation's callbacks, and in which of these fields; nil for nothing.
+func CheckContract(c job.Contract) (field string, err error) {
+	if err := job.CheckFormat(c.Method, ""); err != nil {
+		return "method", err
+	}
+	if err := c.CheckFormat(); err != nil {
+		return "format", err
+	}
+	if c.Template == "" {
+		return "", nil
+	}
+	_, err = ParseTemplate(c.Template)
+	return "template", err
+}
+
 // choose decides how a target is told: what the caller chose, else its endpoint,
 // else the operation. A choice of the format query alone is one of the method GET,
 // too, and by a method without a body only query and thin say something.
@@ -330,6 +347,16 @@ func (s *Sender) renderTemplate(m message) {
 }
 
 var errNoTemplate = errors.New("the operation has no template")
+
+// signable is the format of a callback that its scheme can sign: v1a cannot sign
+// what is streamed, so that a large result is told of by its link.
+func signable(m message, schemes sign.Schemes) string {
+	streams := m.large() && (m.cb.Format == job.FormatRaw || m.cb.Format == job.FormatMultipart)
+	if streams && schemes.Has(sign.SchemeV1a) {
+		return job.FormatThin
+	}
+	return m.cb.Format
+}
 
 // request is the content as a request; the place adds where to.
 func (c content) request(method string, header http.Header, timeout time.Duration) *outbound.Request {

@@ -204,11 +204,11 @@ type news struct {
 // want to hear of it.
 func (s *Sender) owe(ctx context.Context, j *job.Job, t *job.Target, n news) *job.Callback {
 	contract := s.contract(j.Operation)
-	events, endpoint := contract.Events, job.Endpoint{}
+	events, endpoint, schemes := contract.Events, job.Endpoint{}, s.signatures[j.Operation]
 	if t.Endpoint != "" {
 		// One that cannot be read now is owed all the same; its attempts will tell.
 		if p, err := s.places.endpoint(ctx, j.App, t.Endpoint); err == nil {
-			endpoint = p.endpoint
+			endpoint, schemes = p.endpoint, s.schemes(p, j.Operation)
 			if len(endpoint.Events) > 0 {
 				events = endpoint.Events
 			}
@@ -224,7 +224,9 @@ func (s *Sender) owe(ctx context.Context, j *job.Job, t *job.Target, n news) *jo
 		Endpoint: t.Endpoint, URL: t.URL, CreatedAt: n.at, DueAt: n.at,
 		GiveUpAt: n.at.Add(contract.GiveUpAfter), State: job.Pending}
 	cb.Method, cb.Format = choose(t, &endpoint, &contract)
-	s.freeze(cb, asOf(cb, j))
+	then := asOf(cb, j)
+	cb.Format = signable(message{cb: cb, job: then}, schemes)
+	s.freeze(cb, then)
 	return cb
 }
 

@@ -50,6 +50,8 @@ type contract struct {
 	Policy      policy      `yaml:"policy"`
 	Required    bool        `yaml:"required"`
 	Method      method      `yaml:"method"`
+	Format      format      `yaml:"format"`
+	Template    string      `yaml:"template"`
 	Events      []event     `yaml:"events"`
 	Schedule    []duration  `yaml:"schedule"`
 	Timeout     duration    `yaml:"timeout"`
@@ -158,6 +160,8 @@ func (o *operation) operation(name string) job.Operation {
 			Query:       o.Callback.Query,
 			Required:    o.Callback.Required,
 			Method:      string(o.Callback.Method),
+			Format:      string(o.Callback.Format),
+			Template:    o.Callback.Template,
 			Events:      convert[job.Event](o.Callback.Events),
 			Schedule:    convertDurations(o.Callback.Schedule),
 			Timeout:     time.Duration(o.Callback.Timeout),
@@ -267,6 +271,9 @@ func (d *decoder) checkOperation(key string, op ringback.Operation, of ringback.
 			hint = "such as {$request.query.callbackURL}; one entry may be a URL, for calls that bring none"
 		}
 		d.problem(key+"."+e.Field, wrong(hint, "%v", e.Err))
+	}
+	if field, err := callback.CheckContract(op.Callback); err != nil {
+		d.problem(key+".callback."+field, wrong("docs/callback.md shows the formats, and what a template may do", "%v", err))
 	}
 	needs, ok := op.Backend.(backend.Parameterized)
 	if !ok {

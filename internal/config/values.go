@@ -282,7 +282,15 @@ type method string
 
 func (m *method) parse(text string) error {
 	*m = method(text)
-	return oneOf(text, "POST", "PUT", "PATCH")
+	return oneOf(text, job.Methods...)
+}
+
+// format is the name of a callback's format.
+type format string
+
+func (f *format) parse(text string) error {
+	*f = format(text)
+	return oneOf(text, job.Formats...)
 }
 
 type event job.Event
