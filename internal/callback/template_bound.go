@@ -23,6 +23,7 @@ const (
 	functionMade    = "_ringback_made"    // the value, unless it is too much
 	functionProduct = "_ringback_product" // of two numbers
 	functionJoin    = "_ringback_join"    // join, weighed before it is made
+	functionText    = "_ringback_text"    // the value, unless a regular expression would take long
 )
 
 // templateFunctions are what a template may call. Those of the first list return
@@ -40,6 +41,8 @@ var (
 	// literalFunctions take their first argument as the program spells it: what it
 	// costs, or makes, does not depend on strangers.
 	literalFunctions = words(`test match capture scan splits sub gsub strftime strptime`)
+	// regexpFunctions take time as the square of what they look through.
+	regexpFunctions = words(`test match capture scan splits sub gsub split`)
 )
 
 func words(text string) []string { return strings.Fields(text) }
@@ -237,16 +240,27 @@ func (w *walker) call(t *gojq.Term) {
 		f.Name = functionJoin
 	case !slices.Contains(makingFunctions, f.Name):
 		w.refuse("the function %s cannot be used in a template", f.Name)
-	case slices.Contains(literalFunctions, f.Name) && !literal:
+	case slices.Contains(literalFunctions, f.Name) && !literal, f.Name == "split" && len(f.Args) > 1 && !literal:
 		w.refuse("the first argument of %s must be a plain string in a template", f.Name)
 	default:
-		if f.Name == "sub" || f.Name == "gsub" {
+		if (f.Name == "sub" || f.Name == "gsub") && len(f.Args) > 1 {
 			weighQuery(f.Args[1])
+		}
+		if slices.Contains(regexpFunctions, f.Name) && (f.Name != "split" || len(f.Args) > 1) {
+			checkText(t)
 		}
 		if f.Name != "del" && f.Name != "path" && f.Name != "paths" {
 			weighTerm(t)
 		}
 	}
+}
+
+// checkText makes t what it was, with functionText before it.
+func checkText(t *gojq.Term) {
+	inner := *t
+	inner.SuffixList = nil
+	*t = gojq.Term{Type: gojq.TermTypeQuery, SuffixList: t.SuffixList,
+		Query: &gojq.Query{Left: callOf(functionText), Op: gojq.OpPipe, Right: &gojq.Query{Term: &inner}}}
 }
 
 // isLiteral tells whether a query is a string without anything in it.
@@ -298,6 +312,7 @@ func (m *meter) compile(q *gojq.Query) (*gojq.Code, error) {
 	return gojq.Compile(q,
 		gojq.WithFunction(functionMade, 0, 0, func(v any, _ []any) any { return m.weighed(v, weigh(v, maxTemplateValue)) }),
 		gojq.WithFunction(functionProduct, 2, 2, product),
+		gojq.WithFunction(functionText, 0, 0, shortText),
 		gojq.WithFunction(functionJoin, 1, 1, m.join))
 }
 
@@ -338,6 +353,17 @@ func weigh(v any, limit int) int {
 		return sum
 	}
 	return word
+}
+
+// maxRegexpText is how much a regular expression may look through, in octets.
+const maxRegexpText = 32 << 10
+
+// shortText is v, or an error where it is too long for a regular expression.
+func shortText(v any, _ []any) any {
+	if text, ok := v.(string); ok && len(text) > maxRegexpText {
+		return fmt.Errorf("a regular expression can look through %d KiB in a template, not through %d", maxRegexpText>>10, len(text)>>10)
+	}
+	return v
 }
 
 // product is the operator *, for numbers alone: it repeats strings and merges

@@ -89,6 +89,8 @@ operations:
       url: ["{$request.query.cb}", "https://example.com/bar"]
       required: true
       method: PUT
+      format: raw
+      template: '{n: .result}'
       events: [succeeded]
       schedule: [1s, 1m]
       timeout: 3s
@@ -110,7 +112,7 @@ operations:
 	want := job.Operation{Name: "scan", Route: "POST /scan/{kind}", Timeout: 10 * time.Minute, Deadline: time.Hour, MaxBodyBytes: 5 << 20,
 		MaxResultBytes: 1e9, Concurrency: 8, AtMostOnce: true,
 		Retry: job.Retry{Attempts: 4, Backoff: 500 * time.Millisecond, MaxBackoff: 10 * time.Second},
-		Callback: job.Contract{URL: []string{"{$request.query.cb}", "https://example.com/bar"}, Required: true, Method: "PUT",
+		Callback: job.Contract{URL: []string{"{$request.query.cb}", "https://example.com/bar"}, Required: true, Method: "PUT", Format: "raw", Template: "{n: .result}",
 			Events: []job.Event{"succeeded"}, Schedule: []time.Duration{time.Second, time.Minute}, Timeout: 3 * time.Second,
 			GiveUpAfter: 24 * time.Hour, CallerMay: []string{},
 			Signature: `["v1",{"legacy":{"header":"X-0123456789abcdef","signed":"{timestamp}.{body}"}}]`}}
