@@ -183,14 +183,17 @@ func (g *Gateway) assemble(ctx context.Context) error {
 		}
 		operations[i] = op.WithDefaults()
 		runs[i] = executor.Operation{Operation: operations[i], Backend: op.Backend}
+		if h, ok := op.Backend.(*backend.HTTP); ok && h.NeedsPublicURL() && opt.PublicURL == "" {
+			return fmt.Errorf("operation %s: async: ringback needs a public URL, for the completion URL is made of it", op.Name)
+		}
 	}
 	g.sender = callback.New(callback.Options{Store: g.store, Client: g.client, Seal: g.seal, Operations: operations, ResultLink: g.resultLink,
 		Proof: opt.Proof, ProofLasts: opt.ProofLasts, Origin: hostOf(opt.PublicURL),
 		OpenBody:  func(b job.Body) (io.ReadCloser, error) { return body.Open(g.bodies, b) },
 		UserAgent: "Ringback/" + opt.Version, Log: opt.Log, Now: opt.Now, Registerer: registry})
 	g.executor = executor.New(executor.Options{Store: g.store, Bodies: g.bodies, Seal: g.seal, Operations: runs, Owe: g.sender.Owe,
-		Disown: g.sender.Disown, Early: g.sender, Log: opt.Log, Now: opt.Now, Registerer: registry})
-	apiOptions := api.Options{Store: g.store, Bodies: g.bodies, Seal: g.seal, Slots: g.executor, CheckHeader: outbound.CheckHeader,
+		Disown: g.sender.Disown, Early: g.sender, Reader: g.store, RunURL: g.runURL, Log: opt.Log, Now: opt.Now, Registerer: registry})
+	apiOptions := api.Options{Store: g.store, Bodies: g.bodies, Seal: g.seal, Slots: g.executor, Runs: g.executor, CheckHeader: outbound.CheckHeader,
 		CheckURL: func(url string) error { _, err := g.client.Check(url); return err },
 		Owed:     g.sender.OweUnclaimed, OwedAccepted: g.sender.OweAccepted, Proof: opt.Proof, Prefix: opt.Prefix, PublicURL: opt.PublicURL, Dev: opt.Dev,
 		MaxWait: opt.MaxWait, BodyIdleTimeout: opt.BodyIdleTimeout, Log: opt.Log, Now: opt.Now, Version: opt.Version,
@@ -313,6 +316,11 @@ func (g *Gateway) cleanOnce(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// runURL is what the URLs begin with by which an upstream speaks about a run.
+func (g *Gateway) runURL(token string) string {
+	return g.opt.PublicURL + g.opt.Prefix + "/v1/runs/" + token
 }
 
 // resultLink is a link to a job's result that needs no key.

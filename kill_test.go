@@ -28,6 +28,9 @@ import (
 // that it can be killed.
 const gatewayProcess = "RINGBACK_TEST_GATEWAY"
 
+// gatewayUpstream is where the operation "chained" of such a process has its work done.
+const gatewayUpstream = "RINGBACK_TEST_UPSTREAM"
+
 // runGatewayProcess serves until it is killed, or its standard input ends with the
 // test. The first run of an operation "slow" or "once" never ends.
 func runGatewayProcess(dir string) {
@@ -60,6 +63,13 @@ func runGatewayProcess(dir string) {
 		operation("slow", "POST /slow", slow, quick),
 		operation("once", "POST /once", slow, quick, func(op *job.Operation) { op.AtMostOnce = true }),
 	}
+	if upstream := os.Getenv(gatewayUpstream); upstream != "" {
+		for _, async := range []string{"callback", "poll"} {
+			b, err := ringback.HTTP(ringback.HTTPConfig{URL: upstream + "/" + async, Async: async})
+			fail(err)
+			opt.Operations = append(opt.Operations, operation(async, "POST /"+async, b, quick))
+		}
+	}
 	g, err := ringback.New(context.Background(), store, opt)
 	fail(err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -73,13 +83,14 @@ func runGatewayProcess(dir string) {
 type killable struct {
 	gateway
 	dir string
+	env []string
 	cmd *exec.Cmd
 	in  io.Closer
 }
 
-func startKillable(t *testing.T) *killable {
+func startKillable(t *testing.T, env ...string) *killable {
 	t.Helper()
-	k := &killable{dir: t.TempDir()}
+	k := &killable{dir: t.TempDir(), env: env}
 	k.run(t)
 	k.join(t)
 	return k
@@ -89,7 +100,7 @@ func startKillable(t *testing.T) *killable {
 func (k *killable) run(t *testing.T) {
 	t.Helper()
 	k.cmd = exec.Command(os.Args[0])
-	k.cmd.Env = append(os.Environ(), gatewayProcess+"="+k.dir)
+	k.cmd.Env = append(append(os.Environ(), gatewayProcess+"="+k.dir), k.env...)
 	k.cmd.Stderr = t.Output()
 	out, err := k.cmd.StdoutPipe()
 	if err != nil {
@@ -240,5 +251,50 @@ func TestAKillInTheMiddleOfASendSendsTheSameMessageAgain(t *testing.T) {
 	}
 	if strings.Join(errs, ",") != ",interrupted" { // the newest first
 		t.Errorf("attempts of %s: %q", accepted.ID, errs)
+	}
+}
+
+func TestAKillWhileAnUpstreamHasTheJobRepeatsNothing(t *testing.T) {
+	t.Parallel()
+	u := newUpstream(t)
+	k := startKillable(t, gatewayUpstream+"="+u.url)
+	url, messages := listen(t, k.appSecret, nil)
+	completed := k.call(t, client.Call{Path: "/callback", CallbackURL: url})
+	completion := u.next(t)
+	completion.later()
+	k.is(t, completed.ID, "waiting")
+	polled := k.call(t, client.Call{Path: "/poll", CallbackURL: url})
+	u.next(t).later("Location", "/status/7")
+	k.is(t, polled.ID, "waiting")
+	u.next(t) // the poll is under way when the gateway dies
+	k.kill()
+	k.run(t)
+	again := u.next(t)
+	if again.RequestURI != "/status/7" {
+		t.Fatalf("the upstream got %s %s", again.Method, again.RequestURI)
+	}
+	again.say(200, "text/plain", "polled")
+	if m := next(t, messages); m.envelope.Data.Job.ID != polled.ID || *m.envelope.Data.ResultText != "polled" {
+		t.Errorf("%s", m.body)
+	}
+	path := completion.Header.Get("Ringback-Completion-Url") // relative, without a public URL
+	if status, said := post(t, k.url+path, "text/plain", "completed"); status != 204 {
+		t.Fatalf("completion: %d %s", status, said)
+	}
+	k.kill() // right behind the acknowledgement
+	k.run(t)
+	if m := next(t, messages); m.envelope.Data.Job.ID != completed.ID || *m.envelope.Data.ResultText != "completed" {
+		t.Errorf("%s", m.body)
+	}
+	if status, _ := post(t, k.url+path, "text/plain", "again"); status != 410 {
+		t.Errorf("the second completion: %d", status)
+	}
+	for _, id := range []string{completed.ID, polled.ID} {
+		if j := k.done(t, id); j.Attempts != 1 {
+			t.Errorf("%+v", j)
+		}
+	}
+	if len(u.calls) > 0 {
+		t.Error("the upstream was called once more")
 	}
 }

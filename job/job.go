@@ -28,7 +28,7 @@ type Job struct {
 	StartedAt  time.Time // the first run's start; zero before it
 	FinishedAt time.Time // zero until the state is terminal
 	Deadline   time.Time // when the whole job expires; zero: never
-	DueAt      time.Time // when the next run is due, while accepted and not claimed
+	DueAt      time.Time // when the next run is due, or the next look at what it waits for, while not claimed
 
 	Runs        int  // attempts started
 	Interrupted int  // attempts that a crash cut off, counted in Runs too
@@ -39,6 +39,9 @@ type Job struct {
 	Early bool
 	// Progress is what the backend said last of how far it is: JSON, nil for nothing.
 	Progress []byte
+	// Wait is set while an upstream has the job and nothing of it is in memory. A job
+	// that waits without it has a run in memory that asks somebody.
+	Wait *Wait
 
 	Result *Result // succeeded only
 	Error  *Error  // the last failed attempt's; of a failed or expired job: why

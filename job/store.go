@@ -14,6 +14,10 @@ var (
 	ErrTerminal = errors.New("already in a terminal state")
 	// ErrExists: the name is taken.
 	ErrExists = errors.New("already exists")
+	// ErrGone: what it is about was awaited once, and is no more.
+	ErrGone = errors.New("no longer awaited")
+	// ErrMalformed: what was sent cannot be read.
+	ErrMalformed = errors.New("malformed")
 	// ErrUnavailable: the store can take nothing now (overload, full disk, gone
 	// database); nothing was written, unless it is ErrOutcomeUnknown too, and a
 	// repeat later may succeed.
@@ -69,6 +73,7 @@ const (
 	JobStarted                 // a run began
 	JobProgressed              // it has a new Progress
 	JobRetried                 // a run failed, and another is due
+	JobWaiting                 // an upstream has it; something is due later
 	JobFinished                // terminal
 	CallbackOwed               // a callback was committed; or it is due again by a resend
 	CallbackTried              // an attempt ended, another is due
@@ -130,7 +135,8 @@ type Runs interface {
 	// FinishRun stores the end of a run, or of the whole job, and the callbacks
 	// that are owed for it. It MUST do all in one transaction: a crash between
 	// them would lose the callback. The first terminal state wins: later ones
-	// return ErrTerminal and change nothing.
+	// return ErrTerminal and change nothing. So does, with ErrGone, the end of a
+	// run that waited, where it waits no more.
 	FinishRun(context.Context, Finish) error
 	// Overdue returns up to limit jobs that are not terminal though their deadline
 	// has come, bodies included.
@@ -181,15 +187,19 @@ const MaxProgressBytes = 16 << 10
 // transaction; those that are claimed when they come to their turn, or when the
 // attempt in flight fails. What the end owes waits for these.
 type Finish struct {
-	// Job: its ID, App and Operation count, with a Run its Early, and what Callbacks
+	// Job: its ID, App and Operation count, with a Run that did not wait its Early, and what Callbacks
 	// refer to. Where it is Early no callback is claimed.
 	Job   *Job
-	State State // terminal, or Accepted: run again at DueAt
+	State State // terminal, or Accepted: run again at DueAt, or Waiting: look again at DueAt
 	DueAt time.Time
 	At    time.Time
 	// Run is the attempt that ended, nil where none had begun (a cancellation, a
 	// job that expired while it waited, a run handed back at shutdown).
 	Run       *Run
+	// Waited says that this is about Run while it waits: it is void where the job waits
+	// no more, or for another run. Wait is what it goes on to wait for, with Waiting.
+	Waited    bool
+	Wait      *Wait
 	Result    *Result
 	Error     *Error
 	Progress  []byte // the run's last, where Progress has not stored it; nil: as it is

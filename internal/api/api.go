@@ -25,6 +25,8 @@ type Options struct {
 	Seal   *seal.Sealer
 	// Slots reserves places in the executor's window of work.
 	Slots Slots
+	// Runs hears what upstreams say about runs; nil where none can.
+	Runs Runs
 	// CheckURL says at intake whether a callback URL may be used at all. Its error's
 	// text is safe to show.
 	CheckURL func(url string) error

@@ -57,6 +57,8 @@ type Run struct {
 	// Fresh demands that no part of the attempt may be repeated behind our back:
 	// the run is at_most_once.
 	Fresh bool
+	// Links are set for a backend that talks (Async).
+	Links *Links
 }
 
 // Report says how far the attempt is; see Progress.

@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +30,10 @@ type HTTPConfig struct {
 	Method string `yaml:"method"`
 	// Headers are set on each request, in the place of the caller's.
 	Headers map[string]string `yaml:"headers"`
+	// Async says what a 202 of the upstream means: "off", also where it is empty, a
+	// result; "callback" and "ringback", that the result comes to the completion URL
+	// that the request named; "poll", that it will be at the answer's Location.
+	Async string `yaml:"async"`
 }
 
 // HTTP is an HTTP upstream. A 2xx answer is the result: its status, its
@@ -38,6 +44,7 @@ type HTTP struct {
 	target *target
 	method string
 	header http.Header
+	async  string
 	// pooled keeps connections. Where the upstream closes one just as it is used
 	// again, it repeats the request; fresh has no such connections.
 	pooled, fresh *http.Transport
@@ -54,7 +61,7 @@ const (
 // ours are the request headers that the configuration cannot set: they belong to
 // the connection or to the job.
 var ours = append([]string{"Content-Length", "Host", "Expect", "Accept-Encoding", "Idempotency-Key",
-	"Ringback-Key", "Ringback-Job-Id", "Traceparent", "Tracestate"}, hopByHop...)
+	"Ringback-Key", "Ringback-Job-Id", "Ringback-Completion-Url", "Ringback-Ask-Url", "Ringback-Progress-Url", "Traceparent", "Tracestate"}, hopByHop...)
 
 // NewHTTP makes an HTTP backend.
 func NewHTTP(c HTTPConfig) (*HTTP, error) {
@@ -80,7 +87,11 @@ func NewHTTP(c HTTPConfig) (*HTTP, error) {
 			return nil, configError("http.headers."+name, "the gateway sets this header itself")
 		}
 	}
-	h := &HTTP{target: t, method: c.Method, header: header, pooled: newTransport(), fresh: newTransport()}
+	async := cmp.Or(c.Async, asyncOff)
+	if !slices.Contains(asyncModes, async) {
+		return nil, configError("http.async", "%q is none of: %s", async, strings.Join(asyncModes, ", "))
+	}
+	h := &HTTP{target: t, method: c.Method, header: header, async: async, pooled: newTransport(), fresh: newTransport()}
 	h.fresh.DisableKeepAlives = true
 	return h, nil
 }
@@ -123,10 +134,18 @@ func (h *HTTP) Run(ctx context.Context, run *Run) (*job.Result, error) {
 		return nil, h.broken(ctx, "the backend gave no answer", err)
 	}
 	defer answer.Body.Close()
-	if answer.StatusCode/100 != 2 {
+	switch {
+	case answer.StatusCode/100 != 2:
 		return nil, statusFailure(answer)
+	case answer.StatusCode == http.StatusAccepted && h.async != asyncOff:
+		return nil, h.later(request.URL, answer)
 	}
-	b, err := run.ReadResult(ctx, answer.Body)
+	return h.result(ctx, run, answer, answer.Body)
+}
+
+// result is what an answer brings whose body comes from another reader perhaps.
+func (h *HTTP) result(ctx context.Context, run *Run, answer *http.Response, from io.Reader) (*job.Result, error) {
+	b, err := run.ReadResult(ctx, from)
 	if err != nil {
 		return nil, h.broken(ctx, "the connection broke before the answer was whole", err)
 	}
@@ -201,6 +220,9 @@ func (h *HTTP) requestHeader(run *Run) http.Header {
 	for name, values := range h.header {
 		header[name] = values
 	}
+	if run.Links != nil {
+		h.setLinks(header, run.Links)
+	}
 	if header["User-Agent"] == nil {
 		header["User-Agent"] = []string{""} // the transport would name itself
 	}
@@ -210,8 +232,7 @@ func (h *HTTP) requestHeader(run *Run) http.Header {
 // statusFailure is an answer other than 2xx.
 func statusFailure(answer *http.Response) error {
 	status := answer.StatusCode
-	retried := status >= 500 || status == http.StatusTooManyRequests ||
-		status == http.StatusRequestTimeout || status == http.StatusTooEarly
+	retried := retried(status)
 	failure := &Failure{
 		Code:    job.CodeBackendStatus,
 		Message: strings.TrimSpace(fmt.Sprintf("the backend answered %d %s", status, http.StatusText(status))),
@@ -226,6 +247,12 @@ func statusFailure(answer *http.Response) error {
 		failure.Detail = readable(text)
 	}
 	return failure
+}
+
+// retried tells the statuses after which another attempt may help.
+func retried(status int) bool {
+	return status >= 500 || status == http.StatusTooManyRequests ||
+		status == http.StatusRequestTimeout || status == http.StatusTooEarly
 }
 
 func isText(contentType string) bool {

@@ -28,7 +28,8 @@ import (
 type Operation struct {
 	job.Operation
 	Backend backend.Backend
-	instant bool // the Backend is a backend.Instant
+	instant bool          // the Backend is a backend.Instant
+	async   backend.Async // the Backend, where it is one
 }
 
 // Options is what an Executor needs. All but the bounds are required.
@@ -39,9 +40,13 @@ type Options struct {
 	Operations []Operation
 	// Owe makes the callbacks that a job owes at its end, its result included, with
 	// places in their lanes; Disown gives the places back where they could not be stored.
-	Owe        func(ctx context.Context, j *job.Job, state job.State, at time.Time) []job.OwedCallback
-	Disown     func(*job.Job, []job.OwedCallback)
-	Early      Early // nil: nothing is told before a job's end
+	Owe    func(ctx context.Context, j *job.Job, state job.State, at time.Time) []job.OwedCallback
+	Disown func(*job.Job, []job.OwedCallback)
+	Early  Early // nil: nothing is told before a job's end
+	// Reader finds the jobs that upstreams speak about, RunURL makes what the URLs for
+	// that begin with of a token. Both are needed where a Backend is a backend.Async.
+	Reader     job.Reader
+	RunURL     func(token string) string
 	MaxItems   int   // jobs in memory; 4096
 	MaxBytes   int64 // of their inline bodies; 64 MiB
 	Log        *slog.Logger
@@ -72,6 +77,7 @@ type Executor struct {
 type held struct {
 	ended  bool
 	cancel context.CancelCauseFunc // nil before the run
+	talk   *talk                   // of a run that its upstream can speak about
 }
 
 // The causes of a run's end beside its time-out.
@@ -87,6 +93,7 @@ func New(opt Options) *Executor {
 	for _, op := range opt.Operations {
 		op.Operation = op.WithDefaults()
 		_, op.instant = op.Backend.(backend.Instant)
+		op.async, _ = op.Backend.(backend.Async)
 		e.ops[op.Name] = op
 		workers += op.Concurrency
 	}
@@ -165,7 +172,7 @@ func (e *Executor) expire(ctx context.Context) {
 			continue
 		}
 		for _, j := range overdue {
-			e.finish(ctx, job.Finish{Job: j, State: job.Expired, At: e.opt.Now(), Error: expired()})
+			_ = e.finish(ctx, job.Finish{Job: j, State: job.Expired, At: e.opt.Now(), Error: expired()})
 		}
 	}
 }
@@ -190,7 +197,7 @@ func (e *Executor) Instantly(ctx context.Context, j *job.Job) *job.Finish {
 		return nil
 	}
 	now := e.opt.Now()
-	result, err := e.attempt(ctx, op, j, 1, nil)
+	result, err := e.attempt(ctx, j, attempt{op: op, n: 1})
 	if err != nil {
 		return nil // the run will say so again, and tell what follows
 	}
@@ -223,7 +230,7 @@ func (e *Executor) Committed(ch job.Change) {
 			return
 		}
 		e.window.Due(ch.Job.Operation, ch.Job.DueAt)
-	case job.JobRetried:
+	case job.JobRetried, job.JobWaiting:
 		e.window.Due(ch.Job.Operation, ch.Job.DueAt)
 	case job.JobFinished:
 		e.metrics.jobs.WithLabelValues(ch.Job.Operation, ch.Job.State.String()).Inc()
@@ -251,9 +258,11 @@ func (e *Executor) end(id job.ID) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	h := e.held[id]
-	if h == nil {
+	if h == nil || h.talk != nil && h.talk.returned {
 		e.gone[e.goneNext] = id
 		e.goneNext = (e.goneNext + 1) % len(e.gone)
+	}
+	if h == nil {
 		return
 	}
 	h.ended = true
@@ -262,14 +271,17 @@ func (e *Executor) end(id job.ID) {
 	}
 }
 
-// runs notes how the run of a held job can be cut off. It is false where the job
-// has ended before.
-func (e *Executor) runs(id job.ID, cancel context.CancelCauseFunc) bool {
+// runs notes how the run of a held job can be cut off. It is nil where the job has
+// ended before.
+func (e *Executor) runs(id job.ID, cancel context.CancelCauseFunc) *held {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	h := e.held[id]
 	h.cancel = cancel
-	return !h.ended
+	if h.ended {
+		return nil
+	}
+	return h
 }
 
 func (e *Executor) letGo(id job.ID) {
@@ -286,7 +298,8 @@ func (e *Executor) run(ctx context.Context, j *job.Job, free func()) {
 	}
 	runCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	if !e.runs(j.ID, cancel) {
+	h := e.runs(j.ID, cancel)
+	if h == nil {
 		e.letGo(j.ID)
 		return
 	}
@@ -294,7 +307,14 @@ func (e *Executor) run(ctx context.Context, j *job.Job, free func()) {
 	now := e.opt.Now()
 	if end, why := e.unfit(j, op, known, now); why != nil {
 		e.letGo(j.ID)
-		e.finish(ctx, job.Finish{Job: j, State: end, At: now, Error: why})
+		_ = e.finish(ctx, job.Finish{Job: j, State: end, At: now, Error: why})
+		return
+	}
+	if j.State == job.Waiting {
+		o := e.resume(ctx, runCtx, op, j)
+		e.letGo(j.ID)
+		free()
+		_ = e.conclude(ctx, op, j, o)
 		return
 	}
 	n := j.Runs + 1
@@ -305,7 +325,7 @@ func (e *Executor) run(ctx context.Context, j *job.Job, free func()) {
 	} else if err != nil {
 		e.opt.Log.Error("start run", "job", j.ID.Job(), "error", err)
 		e.letGo(j.ID)
-		e.handBack(ctx, j, e.opt.Now().Add(time.Second))
+		_ = e.handBack(ctx, j, e.opt.Now().Add(time.Second))
 		return
 	}
 	timeout, why := op.Timeout, context.DeadlineExceeded
@@ -315,13 +335,27 @@ func (e *Executor) run(ctx context.Context, j *job.Job, free func()) {
 	runCtx, stop := context.WithTimeoutCause(runCtx, timeout, why)
 	defer stop()
 	r := &reporter{e: e, op: op, n: n, started: now, j: j, begun: op.AtMostOnce || j.Rescued || j.Early && n == 1}
-	result, err := e.attempt(runCtx, op, j, n, r.report)
-	cutOff := context.Cause(runCtx)
-	j, progress := r.stop()
+	a, o := attempt{op: op, n: n, report: r.report}, outcome{n: n, started: now}
+	if op.async != nil && op.async.Talks() {
+		a.talk = e.newTalk(j, n, r.report)
+		o.token = a.talk.hash[:]
+		e.speaks(a.talk)
+	}
+	o.result, o.err = e.attempt(runCtx, j, a)
+	o.cutOff = context.Cause(runCtx)
+	j, o.progress = r.stop()
 	// Before the end is stored: from then on the job may be claimed again.
-	e.letGo(j.ID)
+	told := e.returned(j.ID, h)
 	free()
-	e.conclude(ctx, op, j, outcome{n: n, started: now, result: result, err: err, cutOff: cutOff, progress: progress})
+	if told != nil {
+		e.discard(j, o.result)
+		o.result, o.err, o.cutOff = told.result, told.err, nil
+	}
+	err = e.conclude(ctx, op, j, o)
+	e.settled(j.ID, h)
+	if told != nil {
+		told.done <- err
+	}
 }
 
 // runInstantly is run without what only a run that lasts needs.
@@ -329,12 +363,12 @@ func (e *Executor) runInstantly(ctx context.Context, op Operation, j *job.Job, f
 	e.letGo(j.ID)
 	now := e.opt.Now()
 	if end, why := e.unfit(j, op, true, now); why != nil {
-		e.finish(ctx, job.Finish{Job: j, State: end, At: now, Error: why})
+		_ = e.finish(ctx, job.Finish{Job: j, State: end, At: now, Error: why})
 		return
 	}
-	result, err := e.attempt(ctx, op, j, j.Runs+1, nil)
+	result, err := e.attempt(ctx, j, attempt{op: op, n: j.Runs + 1})
 	free()
-	e.conclude(ctx, op, j, outcome{n: j.Runs + 1, started: now, result: result, err: err})
+	_ = e.conclude(ctx, op, j, outcome{n: j.Runs + 1, started: now, result: result, err: err})
 }
 
 // unfit says why a job must come to its end without a further run.
@@ -344,6 +378,8 @@ func (e *Executor) unfit(j *job.Job, op Operation, known bool, now time.Time) (j
 		return job.Failed, &job.Error{Code: job.CodeUnconfigured, Message: "the gateway's configuration has this operation no more"}
 	case !j.Deadline.IsZero() && !now.Before(j.Deadline):
 		return job.Expired, expired()
+	case j.State == job.Waiting:
+		return 0, nil // its run goes on
 	case j.Interrupted > 0 && op.AtMostOnce:
 		return job.Failed, &job.Error{Code: job.CodeInterrupted, Message: "the gateway stopped during the run, and the operation runs at most once"}
 	case j.Runs >= op.Retry.Attempts && j.Error != nil && j.Interrupted == 0:
@@ -369,14 +405,26 @@ func (e *Executor) start(ctx context.Context, op Operation, j *job.Job, n int, n
 	return j, e.opt.Store.StartRun(ctx, st)
 }
 
+// attempt is what an attempt at a job needs.
+type attempt struct {
+	op     Operation
+	n      int
+	report func(json.RawMessage) // nil: nobody hears
+	talk   *talk                 // nil: its upstream cannot speak about it
+	poll   *job.Wait             // not nil: this is a look at whether the result is there
+}
+
 // attempt calls the backend. A panic in it is a failed attempt.
-func (e *Executor) attempt(ctx context.Context, op Operation, j *job.Job, n int, progress func(json.RawMessage)) (_ *job.Result, err error) {
+func (e *Executor) attempt(ctx context.Context, j *job.Job, a attempt) (_ *job.Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = &backend.Failure{Code: job.CodePanic, Message: "the backend panicked", Cause: fmt.Errorf("%v\n%s", p, debug.Stack())}
 		}
 	}()
-	run := &backend.Run{Job: j, N: n, Bodies: e.opt.Bodies, MaxResult: op.MaxResultBytes, Fresh: op.AtMostOnce, Progress: progress}
+	run := &backend.Run{Job: j, N: a.n, Bodies: e.opt.Bodies, MaxResult: a.op.MaxResultBytes, Fresh: a.op.AtMostOnce, Progress: a.report}
+	if a.talk != nil {
+		run.Links = a.talk.links()
+	}
 	if sealed := j.Request.Authorization; len(sealed) > 0 {
 		plain, err := e.opt.Seal.Open(sealed, "authorization")
 		if err != nil {
@@ -384,7 +432,10 @@ func (e *Executor) attempt(ctx context.Context, op Operation, j *job.Job, n int,
 		}
 		run.Authorization, run.Cookie, _ = strings.Cut(string(plain), "\n")
 	}
-	return op.Backend.Run(ctx, run)
+	if a.poll != nil {
+		return a.op.async.Poll(ctx, run, a.poll)
+	}
+	return a.op.Backend.Run(ctx, run)
 }
 
 // outcome is how an attempt ended.
@@ -396,36 +447,43 @@ type outcome struct {
 	cutOff  error // why the attempt's context was done, nil where it was not
 	// progress is what it reported last, where that is not stored.
 	progress []byte
+	token    []byte    // the hash of the token by which its upstream can complete it
+	waited   bool      // it ends while the job waits in the store, for wait
+	wait     *job.Wait // nil: it has not waited yet
 }
 
-// conclude decides what follows from an attempt, and stores it.
-func (e *Executor) conclude(ctx context.Context, op Operation, j *job.Job, o outcome) {
+// conclude decides what follows from an attempt, and stores it. Its error says that
+// nothing was stored.
+func (e *Executor) conclude(ctx context.Context, op Operation, j *job.Job, o outcome) error {
 	now := e.opt.Now()
 	run := &job.Run{N: o.n, StartedAt: o.started, FinishedAt: now}
+	later, isLater := errors.AsType[*backend.Later](o.err)
 	switch {
 	case errors.Is(o.cutOff, errEnded):
 		e.discard(j, o.result)
 		e.metrics.runs.WithLabelValues(op.Name, "canceled").Inc()
-		return
+		return job.ErrTerminal
 	case o.err == nil:
 		e.metrics.ran(op.Name, "succeeded", now.Sub(o.started))
-		e.finish(ctx, job.Finish{Job: j, State: job.Succeeded, At: now, Run: run, Result: o.result, Progress: o.progress})
-		return
+		return e.finish(ctx, job.Finish{Job: j, State: job.Succeeded, At: now, Run: run, Waited: o.waited, Result: o.result, Progress: o.progress})
+	case isLater:
+		return e.putOff(ctx, op, j, o, later)
+	case ctx.Err() != nil && o.waited:
+		return e.putOff(ctx, op, j, o, &backend.Later{Now: true})
 	case ctx.Err() != nil && !op.AtMostOnce:
-		e.handBack(ctx, j, now)
-		return
+		return e.handBack(ctx, j, now)
 	}
 	failure := e.failure(op, j, o, ctx.Err() != nil)
 	run.Error = &job.Error{Code: failure.Code, Message: failure.Message, Detail: failure.Detail}
 	e.metrics.ran(op.Name, string(failure.Code), now.Sub(o.started))
-	f := job.Finish{Job: j, State: job.Failed, At: now, Run: run, Error: run.Error, Progress: o.progress}
+	f := job.Finish{Job: j, State: job.Failed, At: now, Run: run, Waited: o.waited, Error: run.Error, Progress: o.progress}
 	switch {
 	case errors.Is(o.cutOff, errDeadline):
 		f.State = job.Expired
 	case !failure.Final && o.n < op.Retry.Attempts:
 		f.State, f.DueAt = job.Accepted, now.Add(max(backoff(op.Retry, o.n), min(failure.RetryAfter, maxRetryAfter)))
 	}
-	e.finish(ctx, f)
+	return e.finish(ctx, f)
 }
 
 // maxRetryAfter bounds how long a backend can put a job off.
@@ -465,15 +523,16 @@ func backoff(r job.Retry, n int) time.Duration {
 }
 
 // handBack makes a run that did not come to its end as if it had not begun.
-func (e *Executor) handBack(ctx context.Context, j *job.Job, due time.Time) {
-	e.finish(ctx, job.Finish{Job: j, State: job.Accepted, At: e.opt.Now(), DueAt: due})
+func (e *Executor) handBack(ctx context.Context, j *job.Job, due time.Time) error {
+	return e.finish(ctx, job.Finish{Job: j, State: job.Accepted, At: e.opt.Now(), DueAt: due})
 }
 
 // finish stores the end of a run. While the store can take nothing the outcome is
-// kept and tried again: a run that is over must not run again for want of a row.
-func (e *Executor) finish(ctx context.Context, f job.Finish) {
+// kept and tried again: a run that is over must not run again for want of a row. What
+// could not be stored at all is logged; the error is for those who want to know, too.
+func (e *Executor) finish(ctx context.Context, f job.Finish) error {
 	j, tried := ended(&f), false
-	if f.Run == nil {
+	if f.Run == nil || f.Waited {
 		j.Early = true // it may have become so since it was read
 	}
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
@@ -482,17 +541,17 @@ func (e *Executor) finish(ctx context.Context, f job.Finish) {
 		}
 		err := e.opt.Store.FinishRun(context.WithoutCancel(ctx), f)
 		if err == nil {
-			return
+			return nil
 		}
 		e.opt.Disown(j, f.Callbacks)
 		if !errors.Is(err, job.ErrUnavailable) {
 			if !tried { // else perhaps that try was stored, and its row names the body
 				e.discard(f.Job, f.Result)
 			}
-			if !errors.Is(err, job.ErrTerminal) {
+			if !errors.Is(err, job.ErrTerminal) && !errors.Is(err, job.ErrGone) {
 				e.opt.Log.Error("store the end of a run", "job", f.Job.ID.Job(), "error", err)
 			}
-			return
+			return err
 		}
 		tried = true
 		e.opt.Log.Error("the store takes no results", "job", f.Job.ID.Job(), "error", err)
@@ -500,7 +559,7 @@ func (e *Executor) finish(ctx context.Context, f job.Finish) {
 		case <-time.After(wait):
 		case <-ctx.Done():
 			// The claim stays on disk; the next start finds the run interrupted.
-			return
+			return err
 		}
 	}
 }

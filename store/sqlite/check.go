@@ -21,6 +21,7 @@ var contradictions = []struct{ what, query string }{
 		AND NOT EXISTS (SELECT 1 FROM results r WHERE r.key = j.key)`},
 	{"results without a job", `SELECT count(*) FROM results r WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.key = r.key)`},
 	{"runs without a job", `SELECT count(*) FROM runs r WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.key = r.job)`},
+	{"waits without a job that waits", `SELECT count(*) FROM waits w WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.key = w.key AND j.state = 3)`},
 	{"callbacks without a job", `SELECT count(*) FROM callbacks c WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.key = c.job AND j.id = c.job_id)`},
 	{"attempts without a callback", `SELECT count(*) FROM attempts a WHERE NOT EXISTS (SELECT 1 FROM callbacks c WHERE c.key = a.callback)`},
 	{"bodies without a callback", `SELECT count(*) FROM callback_bodies b WHERE NOT EXISTS (SELECT 1 FROM callbacks c WHERE c.key = b.key)`},

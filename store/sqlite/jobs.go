@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -272,8 +273,8 @@ func (s *Store) FinishRun(ctx context.Context, f job.Finish) error {
 // finished is the job as it is after f.
 func finished(f job.Finish) *job.Job {
 	after := *f.Job
-	after.State = f.State
-	if f.Run != nil || f.State.Terminal() {
+	after.State, after.Wait = f.State, f.Wait
+	if f.Run != nil && f.State != job.Waiting || f.State.Terminal() {
 		after.Error = f.Error
 	}
 	if f.Run != nil {
@@ -296,7 +297,10 @@ func finished(f job.Finish) *job.Job {
 
 func announceFinish(emit func(job.Change), after *job.Job, f job.Finish) {
 	kind := job.JobFinished
-	if !f.State.Terminal() {
+	switch {
+	case f.State == job.Waiting:
+		kind = job.JobWaiting
+	case !f.State.Terminal():
 		kind = job.JobRetried
 	}
 	emit(job.Change{Kind: kind, Job: after})
@@ -308,14 +312,15 @@ func announceFinish(emit func(job.Change), after *job.Job, f job.Finish) {
 func (c *conn) updateFinished(after *job.Job, f job.Finish) error {
 	// A cancellation (?9 = -1) does not know how many runs there were. Of one that
 	// is handed back (?9 = -2), a run whose start was written does not count; when it
-	// began stays, where callbacks have told of it.
-	b := c.bind(`UPDATE jobs SET state = ?2, due_at = ?3, finished_at = ?4, error = iif(?9 = -2, error, ?5),
+	// began stays, where callbacks have told of it. What a run that waited comes to
+	// (?12 = 1) is void where it waits no more.
+	b := c.bind(`UPDATE jobs SET state = ?2, due_at = ?3, finished_at = ?4, error = iif(?9 = -2 OR ?2 = 3, error, ?5),
 			result_status = ?6, result_type = ?7, result_echo = ?8,
-			runs = iif(?9 >= 0, ?9, runs - (?9 = -2 AND state = 2)), run_at = iif(?9 >= 0, ?10, run_at),
-			started_at = iif(?9 >= 0, iif(started_at = 0, ?10, started_at), iif(?9 = -2 AND runs - (state = 2) = 0 AND NOT early, 0, started_at)),
+			runs = iif(?9 >= 0, ?9, runs - (?9 = -2 AND state > 1)), run_at = iif(?9 >= 0, ?10, run_at),
+			started_at = iif(?9 >= 0, iif(started_at = 0, ?10, started_at), iif(?9 = -2 AND runs - (state > 1) = 0 AND NOT early, 0, started_at)),
 			progress = coalesce(?11, progress),
 			rescued = iif(?9 >= 0, 0, rescued), authorization = iif(?2 >= 4, NULL, authorization)
-		WHERE key = ?1 AND state < 4`)
+		WHERE key = ?1 AND state < 4 AND (?12 = 0 OR state = 3 AND runs = ?9)`)
 	b.key(after.ID).int(int64(after.State))
 	if f.State.Terminal() {
 		b.null()
@@ -331,14 +336,29 @@ func (c *conn) updateFinished(after *job.Job, f job.Finish) error {
 	default:
 		b.int(-2).int(0)
 	}
-	b.opt(string(f.Progress))
+	b.opt(string(f.Progress)).bool(f.Waited)
 	if err := b.exec(); err != nil {
 		return err
 	}
 	if c.Changes() == 0 {
-		return c.missing("jobs", after.ID)
+		return cmp.Or(c.missing("jobs", after.ID), job.ErrGone)
+	}
+	if err := c.updateWait(after, f); err != nil {
+		return err
 	}
 	return c.insertOutcome(after.ID, f)
+}
+
+// updateWait writes what a job goes on to wait for, and deletes what it waited for.
+func (c *conn) updateWait(after *job.Job, f job.Finish) error {
+	switch w := f.Wait; {
+	case w != nil:
+		return c.bind(`INSERT OR REPLACE INTO waits (key, started_at, until, token, location, polls) VALUES (?, ?, ?, ?, ?, ?)`).
+			key(after.ID).time(w.StartedAt).time(w.Until).blob(w.Token).opt(w.Location).int(int64(w.Polls)).exec()
+	case f.Waited || f.Run == nil && f.State.Terminal():
+		return c.bind(`DELETE FROM waits WHERE key = ?`).key(after.ID).exec()
+	}
+	return nil
 }
 
 // insertOutcome writes what a finish adds in rows of its own.

@@ -39,17 +39,19 @@ func (c *conn) migrate() error {
 }
 
 // rescue releases what was claimed when the last process ended. What had begun
-// counts as interrupted and is at the start again; all of it is due now, but for
-// early callbacks of jobs that have ended: these are discarded.
+// counts as interrupted and is at the start again; what waits for an upstream goes on
+// to. All of it is due now, but for early callbacks of jobs that have ended: these are
+// discarded.
 func (c *conn) rescue(now time.Time) error {
 	ms := now.UnixMilli()
 	return c.Exec(fmt.Sprintf(`
 BEGIN IMMEDIATE;
 INSERT OR REPLACE INTO runs (job, n, started_at, finished_at, error)
   SELECT key, runs, run_at, %[1]d, '%[2]s'
-  FROM jobs INDEXED BY jobs_due WHERE due_at = 0 AND state = 2;
-UPDATE jobs INDEXED BY jobs_due SET due_at = %[1]d, rescued = 1, interrupted = interrupted + (state = 2), state = 1,
-    error = iif(state = 2, '%[2]s', error)
+  FROM jobs INDEXED BY jobs_due WHERE due_at = 0 AND (state = 2 OR state = 3 AND key NOT IN (SELECT key FROM waits));
+UPDATE jobs INDEXED BY jobs_due SET due_at = %[1]d WHERE due_at = 0 AND state = 3 AND key IN (SELECT key FROM waits);
+UPDATE jobs INDEXED BY jobs_due SET due_at = %[1]d, rescued = 1, interrupted = interrupted + (state > 1), state = 1,
+    error = iif(state > 1, '%[2]s', error)
   WHERE due_at = 0;
 INSERT OR REPLACE INTO attempts (callback, n, started_at, dns, connect, tls, first_byte, total, address, status, content_type, error, truncated)
   SELECT key, attempts, attempt_at, 0, 0, 0, 0, 0, '', 0, '', 'interrupted', 0

@@ -21,7 +21,7 @@ const behind = -1 // the due_at of a callback that waits for an older one
 // isEarly tells whether a finish ends a job that owed callbacks before. Of a run's
 // end it is known; who ends a job from outside may not have heard of the last.
 func (c *conn) isEarly(f job.Finish) (early bool, err error) {
-	if !f.State.Terminal() || f.Run != nil && !f.Job.Early {
+	if !f.State.Terminal() || f.Run != nil && !f.Waited && !f.Job.Early {
 		return false, nil
 	}
 	err = c.bind(`SELECT early FROM jobs WHERE key = ?`).key(f.Job.ID).each(func(row *scanner) { early = row.bool() })

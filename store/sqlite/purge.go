@@ -47,6 +47,7 @@ func (c *conn) deleteJob(key int64) error {
 		`DELETE FROM callback_bodies WHERE key IN (SELECT key FROM callbacks WHERE job = ?)`,
 		`DELETE FROM callbacks WHERE job = ?`,
 		`DELETE FROM runs WHERE job = ?`,
+		`DELETE FROM waits WHERE key = ?`,
 		`DELETE FROM results WHERE key = ?`,
 		`DELETE FROM requests WHERE key = ?`,
 		`DELETE FROM jobs WHERE key = ?`,

@@ -54,6 +54,12 @@ func (s *Store) job(ctx context.Context, app string, id job.ID, bodies bool) (*j
 				scanRequest(row, j)
 				j.Request.Body.Inline = row.blob()
 			})
+		if err == nil && j != nil && j.State == job.Waiting {
+			return c.bind(`SELECT started_at, until, token, location, polls FROM waits WHERE key = ?`).key(id).
+				each(func(row *scanner) {
+					j.Wait = &job.Wait{StartedAt: row.time(), Until: row.time(), Token: row.blob(), Location: row.text(), Polls: int(row.int())}
+				})
+		}
 		if err != nil || j == nil || j.Result == nil || j.Result.Echo {
 			return err
 		}

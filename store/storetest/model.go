@@ -137,7 +137,7 @@ func (m *model) claimSome() {
 }
 
 func (m *model) startOne() {
-	j := pick(m, "job", m.jobs, func(j *modelJob) bool { return j.claimed && !j.begun })
+	j := pick(m, "job", m.jobs, func(j *modelJob) bool { return j.claimed && !j.begun && j.State == job.Accepted })
 	if j == nil {
 		return
 	}
@@ -160,17 +160,29 @@ func (m *model) startOne() {
 
 // finishOne ends a claimed run in one of the ways there are.
 func (m *model) finishOne() {
-	j := pick(m, "job", m.jobs, func(j *modelJob) bool { return j.claimed })
+	j := pick(m, "job", m.jobs, func(j *modelJob) bool { return j.claimed || j.State == job.Waiting })
 	if j == nil {
 		return
 	}
 	n, names := j.Runs, &job.Job{ID: j.ID, App: j.App, Operation: j.Operation, Early: j.Early}
-	if !j.begun {
+	waits := j.State == job.Waiting
+	ways := []string{"succeed", "retry", "wait", "back"}
+	if waits {
+		ways = ways[:3]
+	} else if !j.begun {
 		n++
 	}
-	switch way := rapid.SampledFrom([]string{"succeed", "retry", "back"}).Draw(m.rt, "way"); way {
+	switch way := rapid.SampledFrom(ways).Draw(m.rt, "way"); way {
+	case "wait":
+		f := m.wait(names, n, time.Duration(rapid.IntRange(0, 3).Draw(m.rt, "after"))*time.Second)
+		f.Waited = waits
+		m.no(m.FinishRun(m.ctx, f))
+		j.State, j.DueAt, j.Rescued, j.Runs, j.Wait, j.claimed, j.begun = job.Waiting, f.DueAt, false, n, f.Wait, false, false
+		j.began(f.Run.StartedAt)
+		return
 	case "succeed":
 		f := m.success(names, n)
+		f.Waited = waits
 		if m.yes("progress") {
 			f.Progress = []byte(`100`)
 		}
@@ -189,6 +201,7 @@ func (m *model) finishOne() {
 		j.history = append(j.history, fmt.Sprint(n, " "))
 	case "retry":
 		f := m.retry(names, n, time.Duration(rapid.IntRange(0, 3).Draw(m.rt, "after"))*time.Second)
+		f.Waited = waits
 		m.no(m.FinishRun(m.ctx, f))
 		j.State, j.DueAt, j.Error, j.Rescued, j.Runs, j.claimed, j.begun = job.Accepted, f.DueAt, f.Error, false, n, false, false
 		j.began(f.Run.StartedAt)
@@ -203,6 +216,7 @@ func (m *model) finishOne() {
 		}
 		j.State, j.DueAt, j.claimed, j.begun = job.Accepted, m.now(), false, false
 	}
+	j.Wait = nil
 }
 
 func (j *modelJob) began(at time.Time) {
@@ -233,7 +247,7 @@ func (m *model) cancelOne() {
 	m.no(err)
 	m.discardEarly(j, m.now())
 	j.end(job.Canceled, m.now())
-	j.Error = nil
+	j.Error, j.Wait = nil, nil
 }
 
 func (m *model) claimSomeCallbacks() {
@@ -364,6 +378,10 @@ func (m *model) endOne() {
 			j.Interrupted++
 			j.Error = &job.Error{Code: job.CodeInterrupted}
 			j.history = append(j.history, fmt.Sprint(j.Runs, " ", job.CodeInterrupted))
+		}
+		if j.State == job.Waiting {
+			j.DueAt, j.claimed = m.now(), false
+			continue
 		}
 		j.State, j.DueAt, j.Rescued, j.claimed, j.begun = job.Accepted, m.now(), true, false, false
 	}

@@ -121,6 +121,16 @@ CREATE TABLE results (
 CREATE INDEX requests_ref ON requests (body_ref) WHERE body_ref IS NOT NULL;
 CREATE INDEX results_ref ON results (body_ref) WHERE body_ref IS NOT NULL;
 
+-- What jobs wait for whose upstream has said that the result comes later.
+CREATE TABLE waits (
+  key        INTEGER PRIMARY KEY,
+  started_at INTEGER NOT NULL, -- of the run
+  until      INTEGER NOT NULL,
+  token      BLOB,             -- hash; NULL: it is polled only
+  location   TEXT,
+  polls      INTEGER NOT NULL
+) STRICT;
+
 -- The runs that failed. The one that succeeded is in the job's own row.
 CREATE TABLE runs (
   job         INTEGER NOT NULL,
