@@ -8,7 +8,21 @@ type AppCreate struct {
 // App is a client of the API.
 type App struct {
 	Name      string `json:"name" doc:"The app's name." example:"shop"`
+	Policy    Policy `json:"policy,omitzero" doc:"Which callback URLs it may have; absent: any that the gateway permits."`
 	CreatedAt Time   `json:"created_at" format:"date-time" doc:"When it was made."`
+}
+
+// Policy says which callback URLs an app may have, of those that the gateway permits.
+type Policy struct {
+	Registered bool     `json:"registered,omitempty" doc:"No URL comes with a call: only endpoints are called."`
+	Prefixes   []string `json:"prefixes,omitempty" nullable:"false" doc:"A URL is below one of these: the same scheme, host and port, and a path that begins with the same segments." example:"https://my.server/hooks/"`
+	HTTPS      bool     `json:"https,omitempty" doc:"https only."`
+	Ports      []uint16 `json:"ports,omitempty" nullable:"false" doc:"One of these ports only."`
+}
+
+// AppPatch changes an app: what is nil stays as it is.
+type AppPatch struct {
+	Policy *Policy `json:"policy,omitempty" doc:"The policy, in place of the one before. An empty one permits any URL."`
 }
 
 // AppCreated is a new app with its first key, which is shown this once.

@@ -29,9 +29,13 @@ type Call struct {
 	ContentType string
 
 	CallbackURL string   // where the callbacks go; empty: Endpoint
-	Endpoint    string   // the name of one of the app's endpoints; empty: its default, if it has one
+	Endpoint    string   // the name of one of the app's endpoints, or several with commas between them; empty: its default, if it has one
 	Events      []string // the events to be told of; empty: those of endpoint or operation
 	State       string   // echoed unchanged in every callback
+	// CallbackMethod and CallbackFormat are how the callback is sent, where the
+	// operation leaves that to its callers; empty: as endpoint or operation have it.
+	CallbackMethod string
+	CallbackFormat string
 
 	// IdempotencyKey makes a repetition of the call answer with the first one's job.
 	// Empty: one of the client's own for each Call, where Options.Attempts allows several.
@@ -149,7 +153,7 @@ func (c *Client) callRequest(ctx context.Context, call Call) (*http.Request, err
 // query adds the parameters of the callback to those of the operation, and leaves
 // these as they are spelt.
 func (call *Call) query(own string) string {
-	parts := make([]string, 0, 5)
+	parts := make([]string, 0, 7)
 	if own != "" {
 		parts = append(parts, own)
 	}
@@ -158,6 +162,8 @@ func (call *Call) query(own string) string {
 		{"callback", call.Endpoint},
 		{"callbackEvents", strings.Join(call.Events, ",")},
 		{"callbackState", call.State},
+		{"callbackMethod", call.CallbackMethod},
+		{"callbackFormat", call.CallbackFormat},
 	} {
 		if p.value != "" {
 			parts = append(parts, p.name+"="+url.QueryEscape(p.value))

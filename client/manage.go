@@ -77,6 +77,11 @@ func (c *Client) CreateApp(ctx context.Context, name string) (*AppCreated, error
 	return ask[AppCreated](ctx, c, "POST", "/apps", AppCreate{Name: name})
 }
 
+// UpdateApp changes what the patch sets. It takes the admin key.
+func (c *Client) UpdateApp(ctx context.Context, name string, p AppPatch) (*App, error) {
+	return ask[App](ctx, c, "PATCH", "/apps/"+url.PathEscape(name), p)
+}
+
 // Apps lists the apps. It takes the admin key.
 func (c *Client) Apps(ctx context.Context) iter.Seq2[App, error] {
 	return pages[App](ctx, c, "/apps", url.Values{})

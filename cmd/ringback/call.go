@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -69,7 +70,9 @@ endpoint, if it has one.`,
 	f.StringVarP(&call.ContentType, "type", "t", "", "the body's content type (default: by the file's name, else a guess)")
 	f.StringArrayVarP(&headers, "header", "H", nil, `a further header, "Name: value"; may be repeated`)
 	f.StringVar(&call.CallbackURL, "callback-url", "", "where to call back")
-	f.StringVar(&call.Endpoint, "callback", "", "the name of the endpoint to call back")
+	f.StringVar(&call.Endpoint, "callback", "", "the name of the endpoint to call back; several with commas between them")
+	f.StringVar(&call.CallbackMethod, "callback-method", "", "the method of the callback, where the operation leaves it to you")
+	f.StringVar(&call.CallbackFormat, "callback-format", "", "the form of the callback, where the operation leaves it to you")
 	f.StringSliceVar(&call.Events, "events", nil, "the events to call back for: accepted,running,progress,succeeded,failed,canceled,expired; the last four if not given")
 	f.StringVar(&call.State, "state", "", "a text that comes back with the callback")
 	f.StringVar(&call.IdempotencyKey, "idempotency-key", "", "makes a repeated call answer with the first one's job")
@@ -216,18 +219,30 @@ func (c *cli) call(ctx context.Context, call client.Call, up *upload, wait bool)
 	}
 	job := answer.Job
 	if !wait {
-		return c.show(job, fields{
+		f := fields{
 			{"id", job.ID},
 			{"operation", job.Operation},
 			{"status", job.Status},
 			{"callback", job.Callback.URL},
 			{"endpoint", job.Callback.Endpoint},
 			{"chosen by", job.Callback.Source},
-			{"job", job.Links.Self},
-		})
+		}
+		return c.show(job, append(append(f, furtherFields(job.Destinations)...), [2]string{"job", job.Links.Self}))
 	}
 	c.say("%s is %s, waiting for its end", job.ID, job.Status)
 	return c.waitForResult(ctx, gw, job.ID)
+}
+
+// furtherFields are the destinations of a job's callbacks behind the first.
+func furtherFields(destinations []client.JobCallback) (f fields) {
+	for _, d := range destinations[min(1, len(destinations)):] {
+		text := cmp.Or(d.URL, d.Endpoint)
+		if len(d.Events) > 0 {
+			text += " (" + strings.Join(d.Events, ", ") + ")"
+		}
+		f = append(f, [2]string{"also", text})
+	}
+	return f
 }
 
 // waitForResult waits for a job's end and writes its result.

@@ -46,6 +46,7 @@ func (c *cli) showJob(job *client.Job) error {
 		{"endpoint", job.Callback.Endpoint},
 		{"chosen by", job.Callback.Source},
 	}
+	f = append(f, furtherFields(job.Destinations)...)
 	if e := job.Error; e != nil {
 		f = append(f, [2]string{"error", e.Code + ": " + e.Message}, [2]string{"detail", e.Detail})
 	}

@@ -228,6 +228,11 @@ func (g *fakeGateway) manage() {
 	g.HandleFunc("GET /v1/apps", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, 200, client.Page[client.App]{Data: []client.App{{Name: "shop", CreatedAt: at}}})
 	})
+	g.HandleFunc("PATCH /v1/apps/{name}", func(w http.ResponseWriter, r *http.Request) {
+		var patch client.AppPatch
+		read(r, &patch)
+		answer(w, 200, client.App{Name: r.PathValue("name"), Policy: *patch.Policy, CreatedAt: at})
+	})
 	g.HandleFunc("POST /v1/endpoints", func(w http.ResponseWriter, r *http.Request) {
 		e := &client.Endpoint{CreatedAt: at, UpdatedAt: at}
 		read(r, e) // what can be given at creation has the same names
@@ -290,6 +295,9 @@ func scan(w http.ResponseWriter, r *http.Request) {
 		Operation: fmt.Sprintf("scan of %d bytes of %s", len(body), r.Header.Get("Content-Type")),
 		Links:     client.Links{Self: "/v1/jobs/job_1"},
 		Callback:  client.JobCallback{URL: q.Get("callbackURL"), Endpoint: q.Get("callback"), Source: "request"}}
+	if strings.Contains(accepted.Callback.Endpoint, ",") {
+		accepted.Destinations = []client.JobCallback{accepted.Callback, {URL: "https://my.server/failed", Events: []string{"failed", "expired"}}, {Endpoint: "audit"}}
+	}
 	w.Header().Set("Location", "/v1/jobs/"+accepted.ID)
 	answer(w, 202, accepted)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"regexp"
 	"slices"
 	"time"
 
@@ -18,12 +19,19 @@ type createAppInput struct {
 	Body client.AppCreate
 }
 
+type patchAppInput struct {
+	Name string `path:"name" doc:"The app's name."`
+	Body client.AppPatch
+}
+
 func (v *v1) registerApps() {
 	tags := []string{"Apps"}
 	register(v, adminOnly, huma.Operation{OperationID: "list-apps", Method: http.MethodGet, Path: "/v1/apps",
 		Summary: "List apps, newest first", Tags: tags}, v.listApps)
 	register(v, adminOnly, huma.Operation{OperationID: "create-app", Method: http.MethodPost, Path: "/v1/apps",
 		Summary: "Make an app and its first key", Tags: tags, DefaultStatus: http.StatusCreated}, v.createApp)
+	register(v, adminOnly, huma.Operation{OperationID: "change-app", Method: http.MethodPatch, Path: "/v1/apps/{name}",
+		Summary: "Change the policy of an app", Tags: tags}, v.patchApp)
 }
 
 func (v *v1) listApps(ctx context.Context, _ *none) (*reply[client.Page[client.App]], error) {
@@ -34,9 +42,45 @@ func (v *v1) listApps(ctx context.Context, _ *none) (*reply[client.Page[client.A
 	slices.SortStableFunc(found, func(a, b job.App) int { return b.CreatedAt.Compare(a.CreatedAt) })
 	out := client.Page[client.App]{Data: make([]client.App, 0, len(found))}
 	for _, app := range found {
-		out.Data = append(out.Data, client.App{Name: app.Name, CreatedAt: client.At(app.CreatedAt)})
+		out.Data = append(out.Data, showApp(app))
 	}
 	return &reply[client.Page[client.App]]{out}, nil
+}
+
+// appName is how an app can be called.
+var appName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+func (v *v1) patchApp(ctx context.Context, in *patchAppInput) (*reply[client.App], error) {
+	if !appName.MatchString(in.Name) {
+		return nil, kindNotFound.problem(noSuchApp)
+	}
+	if in.Body.Policy != nil {
+		policy := job.Policy(*in.Body.Policy)
+		if err := v.opt.ReadPolicy(&policy); err != nil {
+			return nil, faultyBody(ProblemItem{Pointer: "#/policy", Detail: err.Error()})
+		}
+		if err := v.opt.Store.SetAppPolicy(whole(ctx), in.Name, policy); err != nil {
+			return nil, v.appProblem(ctx, "set policy of app", err)
+		}
+	}
+	app, err := v.opt.Store.App(ctx, in.Name)
+	if err != nil {
+		return nil, v.appProblem(ctx, "read app", err)
+	}
+	return &reply[client.App]{showApp(app)}, nil
+}
+
+const noSuchApp = "there is no app of this name"
+
+func (v *v1) appProblem(ctx context.Context, doing string, err error) *Problem {
+	if errors.Is(err, job.ErrNotFound) {
+		return kindNotFound.problem(noSuchApp)
+	}
+	return storeProblem(ctx, v.opt.Log, doing, err)
+}
+
+func showApp(app job.App) client.App {
+	return client.App{Name: app.Name, Policy: client.Policy(app.Policy), CreatedAt: client.At(app.CreatedAt)}
 }
 
 func (v *v1) createApp(ctx context.Context, in *createAppInput) (*reply[client.AppCreated], error) {

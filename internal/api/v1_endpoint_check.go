@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -28,7 +29,7 @@ const (
 var callbackMethods = job.Methods
 
 // checkEndpoint says everything that is wrong with an endpoint but its headers.
-func (v *v1) checkEndpoint(e *job.Endpoint) error {
+func (v *v1) checkEndpoint(ctx context.Context, e *job.Endpoint) error {
 	var items []ProblemItem
 	fault := func(bad bool, pointer, detail string) {
 		if bad {
@@ -60,8 +61,25 @@ func (v *v1) checkEndpoint(e *job.Endpoint) error {
 	if len(items) > 0 {
 		return faultyBody(items...)
 	}
-	if err := v.opt.CheckURL(e.URL); err != nil {
+	return v.checkEndpointURL(e.URL, appOf(ctx))
+}
+
+var paramVariable = regexp.MustCompile(`\{params\.([^{}]*)\}`)
+
+// checkEndpointURL says whether an endpoint of an app may have a URL, with variables or
+// without.
+func (v *v1) checkEndpointURL(url string, app job.App) error {
+	if err := v.opt.EndpointURL(url, nil); err != nil {
 		return urlProblem(err)
+	}
+	for _, m := range paramVariable.FindAllStringSubmatch(url, -1) {
+		has := func(o job.Operation) bool { return slices.Contains(wildcardNames(o.Route), m[1]) }
+		if !slices.ContainsFunc(v.opt.Operations, has) {
+			return kindURLInvalid.problem("the route of no operation has the parameter that {params.…} names")
+		}
+	}
+	if p := v.within(url, "app", &app.Policy); p != nil {
+		return p
 	}
 	return nil
 }

@@ -96,7 +96,7 @@ func (v *v1) createEndpoint(ctx context.Context, in *createEndpointInput) (*crea
 	if err := v.checkAuth(&e); err != nil {
 		return nil, err
 	}
-	if err := v.checkEndpoint(&e); err != nil {
+	if err := v.checkEndpoint(ctx, &e); err != nil {
 		return nil, err
 	}
 	v.changing.Lock()
@@ -145,7 +145,7 @@ func (v *v1) patchEndpoint(ctx context.Context, in *patchEndpointInput) (*reply[
 		if err := v.apply(e, in.Body); err != nil {
 			return err
 		}
-		return v.checkEndpoint(e)
+		return v.checkEndpoint(ctx, e)
 	})
 	if err != nil {
 		return nil, err

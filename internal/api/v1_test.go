@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -84,6 +85,24 @@ func (g *gateway) options() Options {
 		CheckURL: func(url string) error {
 			if !strings.HasPrefix(url, "https://") {
 				return errors.New("the callback URL must use https")
+			}
+			return nil
+		},
+		EndpointURL: func(url string, _ *job.Job) error {
+			if !strings.HasPrefix(url, "https://") || strings.Contains(url, "{nope}") {
+				return errors.New("the callback URL must use https, and has no such variable")
+			}
+			return nil
+		},
+		CheckPolicy: func(url string, p *job.Policy) error {
+			if len(p.Prefixes) > 0 && !strings.HasPrefix(url, p.Prefixes[0]) {
+				return forbiddenURL{}
+			}
+			return nil
+		},
+		ReadPolicy: func(p *job.Policy) error {
+			if slices.Contains(p.Prefixes, "") {
+				return errors.New("a prefix is empty")
 			}
 			return nil
 		},
