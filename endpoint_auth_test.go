@@ -40,6 +40,7 @@ func (g *gateway) create(t *testing.T, url string, auth *client.EndpointAuth) *c
 }
 
 func (g *gateway) mainSecret(t *testing.T) func() sign.Secret {
+	t.Helper()
 	return func() sign.Secret { return secretOf(t, g.app, "main") }
 }
 

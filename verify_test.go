@@ -1,6 +1,7 @@
 package ringback_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"github.com/ringback/ringback"
 	"github.com/ringback/ringback/client"
 	"github.com/ringback/ringback/job"
+	"github.com/ringback/ringback/receiver"
 	"github.com/ringback/ringback/sign"
 )
 
@@ -131,7 +133,7 @@ func TestCallbacksWaitForTheProofAndGoOutWithIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	v := g.verification(t, "verified")
-	if lasts := time.Until(v.ExpiresAt.Time) + time.Duration(0); lasts < 29*24*time.Hour || lasts > 31*24*time.Hour || v.Error != "" {
+	if lasts := time.Until(v.ExpiresAt.Time); lasts < 29*24*time.Hour || lasts > 31*24*time.Hour || v.Error != "" {
 		t.Errorf("%+v", v)
 	}
 	for range waiting {
@@ -156,6 +158,35 @@ func TestCallbacksWaitForTheProofAndGoOutWithIt(t *testing.T) {
 	g.verification(t, "verified")
 	if n := challenges.Load(); n != 3 {
 		t.Errorf("%d challenges", n)
+	}
+}
+
+func TestReceiverConsentsOnceItHasTheSecret(t *testing.T) {
+	t.Parallel()
+	g, ahead := proving(t, t.TempDir(), job.ProofChallenge, nil)
+	g.join(t)
+	late := &lateHandler{h: http.NotFoundHandler()}
+	server := httptest.NewServer(late)
+	t.Cleanup(server.Close)
+	g.create(t, server.URL, nil)
+	g.verification(t, "pending")
+	handled := make(chan string, 10)
+	rc, err := receiver.New(receiver.Options{Secrets: []sign.Secret{secretOf(t, g.app, "main")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	late.set(rc.Handler(func(_ context.Context, m receiver.Message) error {
+		handled <- m.Type
+		return nil
+	}))
+	ahead.Store(int64(11 * time.Second))
+	if _, err := g.app.VerifyEndpoint(t.Context(), "main"); err != nil {
+		t.Fatal(err)
+	}
+	g.verification(t, "verified")
+	g.settled(t, g.call(t, client.Call{Path: "/relay", Body: strings.NewReader("x")}).ID)
+	if got := <-handled; got != "relay.succeeded" {
+		t.Errorf("the first message is %s", got)
 	}
 }
 

@@ -215,6 +215,10 @@ func (rc *Receiver) Middleware(next http.Handler) http.Handler {
 			http.Error(w, err.Error(), Status(err))
 			return
 		}
+		if challenge := m.Challenge(); challenge != "" {
+			Consent(w, challenge)
+			return
+		}
 		var given *answer
 		kept, err := rc.deduper.Once(r.Context(), m.ID, func(ctx context.Context) ([]byte, error) {
 			given = &answer{Head: http.Header{}}

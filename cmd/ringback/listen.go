@@ -196,6 +196,10 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		got.Status = answer.status
 	default:
 		got.Status = http.StatusOK
+		if challenge := (receiver.Message{ID: got.ID, Body: got.body}).Challenge(); challenge != "" {
+			receiver.Consent(w, challenge)
+			break
+		}
 		w.WriteHeader(http.StatusOK)
 	}
 	l.print(&got)

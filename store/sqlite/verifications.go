@@ -52,7 +52,7 @@ func (s *Store) DueVerifications(ctx context.Context, now time.Time, limit int) 
 		return nil, next, wrap(err, "list due verifications")
 	}
 	next, err = one(ctx, s, (*scanner).time, func(c *conn) *binder {
-		return c.bind(`SELECT min(verify_at)`+waits+` AND verify_at > ?`).time(now)
+		return c.bind(`SELECT min(verify_at)` + waits + ` AND verify_at > ?`).time(now)
 	})
 	return due, next, wrap(err, "list due verifications")
 }
