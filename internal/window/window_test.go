@@ -310,6 +310,32 @@ func TestAPausedGroupStaysOnDisk(t *testing.T) {
 	})
 }
 
+func TestAResumedGroupRunsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, d, l := setup(t, nil)
+		w.Resume("nobody")
+		l.gate = make(chan struct{})
+		d.store(w, item{group: "g", n: 0, at: time.Now()})
+		synctest.Wait()
+		w.Pause("g", time.Now().Add(time.Minute))
+		for n := 1; n < 1000; n++ {
+			d.store(w, item{group: "g", n: n, at: time.Now()})
+		}
+		close(l.gate)
+		synctest.Wait()
+		began := time.Now()
+		w.Resume("g")
+		synctest.Wait()
+		if got := l.of("g"); len(got) != 1000 || time.Since(began) != 0 {
+			t.Errorf("%d ran %v after the pause was ended", len(got), time.Since(began))
+		}
+		if !w.Reserve("g", 1) {
+			t.Error("a resumed group takes no fresh work in")
+		}
+		w.Release("g", 1)
+	})
+}
+
 func TestAFailedLoadIsRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var heard []error
