@@ -79,7 +79,7 @@ func TestEachDestinationOfACallIsOneOfItsOwn(t *testing.T) {
 		"?callback=shop,":                              "callback_unknown_endpoint",
 		"?callback=" + strings.Repeat("shop,", 20):     "invalid_parameter",
 		"?callbackURL=https://a.example&copy=nonsense": "callback_url_invalid",
-		"?copy=":                                       "callback_url_invalid",
+		"?copy=": "callback_url_invalid",
 	} {
 		call(query, "{}").want(t, http.StatusBadRequest, code)
 	}
