@@ -278,7 +278,11 @@ func TestNoCredentialGoesAnywhereButToItsReceiver(t *testing.T) {
 	certificate, key := certified(t, "shop")
 	failing, _ := oauth2(t, func(_ int64, w http.ResponseWriter) bool { fmt.Fprint(w, `{"access_token":"hunter3\n"}`); return true })
 	refused, _ := oauth2(t, nil)
-	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }))
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Echo", r.Header.Get("Authorization"))
+		w.WriteHeader(http.StatusUnauthorized)
+		fmt.Fprintf(w, "you sent %v", r.Header)
+	}))
 	t.Cleanup(receiver.Close)
 	for name, auth := range map[string]*client.EndpointAuth{
 		"basic": {Basic: &client.BasicAuth{Username: "bob", Password: "hunter2"}}, "bearer": {Bearer: &client.BearerAuth{Token: "hunter2"}},

@@ -1,11 +1,13 @@
 package callback
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/ringback/ringback/internal/outbound"
 	"github.com/ringback/ringback/job"
@@ -63,17 +65,44 @@ func (p *place) send(ctx context.Context, client *outbound.Client, r *outbound.R
 	if p.auth.authorization != nil {
 		r.Header["Authorization"] = p.auth.authorization
 	}
-	if p.auth.tokens == nil {
-		return client.Do(ctx, r)
+	token := ""
+	if p.auth.tokens != nil {
+		var err error
+		if token, err = p.auth.tokens.token(ctx); err != nil {
+			return nil, err
+		}
+		r.Header["Authorization"] = []string{"Bearer " + token}
 	}
-	token, err := p.auth.tokens.token(ctx)
+	answer, err := client.Do(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	r.Header["Authorization"] = []string{"Bearer " + token}
-	answer, err := client.Do(ctx, r)
-	if err == nil && answer.Status == http.StatusUnauthorized {
+	if token != "" && answer.Status == http.StatusUnauthorized {
 		p.auth.tokens.refused(token)
 	}
-	return answer, err
+	for _, value := range r.Header["Authorization"] {
+		hide(answer, value)
+	}
+	return answer, nil
+}
+
+// minHidden is the shortest secret that is looked for: a shorter one hides nothing, and
+// may be part of any word.
+const minHidden = 6
+
+// hide takes credentials out of the answer of a receiver that repeats what it gets:
+// answers are kept and shown.
+func hide(answer *outbound.Answer, authorization string) {
+	_, secret, _ := strings.Cut(authorization, " ")
+	if len(secret) < minHidden {
+		return
+	}
+	if bytes.Contains(answer.Body, []byte(secret)) {
+		answer.Body = bytes.ReplaceAll(answer.Body, []byte(secret), []byte("[redacted]"))
+	}
+	for _, values := range answer.Header {
+		for i, value := range values {
+			values[i] = strings.ReplaceAll(value, secret, "[redacted]")
+		}
+	}
 }
