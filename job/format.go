@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// The formats of a callback; docs/callback.md shows each of them.
+// The formats of a callback; docs/formats.md shows each of them.
 const (
 	FormatEnvelope              = "envelope"
 	FormatRaw                   = "raw"

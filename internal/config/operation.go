@@ -273,7 +273,7 @@ func (d *decoder) checkOperation(key string, op ringback.Operation, of ringback.
 		d.problem(key+"."+e.Field, wrong(hint, "%v", e.Err))
 	}
 	if field, err := callback.CheckContract(op.Callback); err != nil {
-		d.problem(key+".callback."+field, wrong("docs/callback.md shows the formats, and what a template may do", "%v", err))
+		d.problem(key+".callback."+field, wrong("docs/formats.md shows the formats, and what a template may do", "%v", err))
 	}
 	needs, ok := op.Backend.(backend.Parameterized)
 	if !ok {
