@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"slices"
 	"strings"
@@ -81,15 +80,15 @@ func (p *Program) render(input any, now func() time.Time) (contentType string, b
 	if err != nil {
 		return "", nil, err
 	}
-	if first == io.EOF {
+	if first == nothing {
 		return "", nil, errors.New("the template made nothing")
 	}
 	second, err := nextValue(values)
 	if err != nil {
 		return "", nil, err
 	}
-	if second != io.EOF {
-		if third, err := nextValue(values); err != nil || third != io.EOF {
+	if second != nothing {
+		if third, err := nextValue(values); err != nil || third != nothing {
 			return "", nil, errors.New("the template made more than a body and its content type")
 		}
 	}
@@ -100,11 +99,14 @@ func (p *Program) render(input any, now func() time.Time) (contentType string, b
 	return contentType, body, err
 }
 
-// nextValue is the next output of a program, io.EOF as a value for none.
+// nothing is what a program makes when it has made all.
+var nothing any = struct{ none bool }{true}
+
+// nextValue is the next output of a program, nothing for none.
 func nextValue(values gojq.Iter) (any, error) {
 	v, ok := values.Next()
 	if !ok {
-		return io.EOF, nil
+		return nothing, nil
 	}
 	if err, ok := v.(error); ok {
 		return nil, templateFailure(err)
@@ -125,7 +127,7 @@ func templateFailure(err error) error {
 const maxTemplateError = 500
 
 func templateType(body, given any) (string, error) {
-	if given == io.EOF {
+	if given == nothing {
 		if _, isText := body.(string); isText {
 			return "text/plain; charset=utf-8", nil
 		}
@@ -244,8 +246,9 @@ func parseJSON(text []byte) (v any, ok bool) {
 // appendTemplateError makes an envelope say why it stands in the place of what a
 // template was to make.
 func appendTemplateError(envelope []byte, why error) []byte {
-	b := append(envelope[:len(envelope)-2], `,"template_error":`...)
-	return append(appendString(b, why.Error()), "}}"...)
+	open := envelope[:len(envelope)-len("}}")]
+	open = append(open, `,"template_error":`...)
+	return append(appendString(open, why.Error()), "}}"...)
 }
 
 // status is the job's state at the event.

@@ -18,7 +18,7 @@ var reservedFields = []string{
 	"Signature", "Signature-Input", "traceparent", "tracestate",
 }
 
-var reservedPrefixes = []string{"proxy-", "x-forwarded-", "webhook-", "ce-"}
+var reservedPrefixes = []string{"proxy-", "x-forwarded-", "webhook-", "ringback-", "ce-"}
 
 // CheckHeader says whether a user may have the field sent with a callback: a
 // token for a name, a value without control characters (RFC 9110 §5.5, §5.6.2),

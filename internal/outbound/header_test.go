@@ -9,7 +9,7 @@ func TestUsersMaySetOnlyTheirOwnHeaders(t *testing.T) {
 	t.Parallel()
 	reserved := `Host Content-Length Transfer-Encoding Connection Upgrade TE Trailer Keep-Alive Proxy-Authorization
 		Proxy-Connection Expect Content-Type Content-Encoding Forwarded X-Forwarded-For Idempotency-Key
-		webhook-id Webhook-Signature Signature Signature-Input Content-Digest ce-type traceparent tracestate`
+		webhook-id Webhook-Signature Signature Signature-Input Content-Digest Ringback-State ce-type traceparent tracestate`
 	for name := range strings.FieldsSeq(reserved) {
 		for _, spelling := range []string{name, strings.ToLower(name), strings.ToUpper(name)} {
 			if CheckHeader(spelling, "x") == nil {

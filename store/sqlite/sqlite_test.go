@@ -297,3 +297,38 @@ func TestStoreThatCannotCommitIsNotReady(t *testing.T) {
 		t.Fatalf("Ready when it can commit again: %v", err)
 	}
 }
+
+func TestPurgeTakesWhatCallbacksSayOfTheirOwnAlong(t *testing.T) {
+	t.Parallel()
+	s := whole(t, 1)
+	j := newJob(s)
+	if _, err := s.Accept(t.Context(), job.Acceptance{Job: j, Claimed: true}); err != nil {
+		t.Fatal(err)
+	}
+	f := finishOf(s, j)
+	now := time.Now()
+	f.Callbacks = []job.OwedCallback{{Callback: &job.Callback{ID: s.NewID(now), JobID: j.ID, App: j.App, Operation: j.Operation,
+		Event: job.EventSucceeded, URL: "https://my.server/", Body: []byte("body"), CreatedAt: now, State: job.Pending}, Claimed: true}}
+	if err := s.FinishRun(t.Context(), f); err != nil {
+		t.Fatal(err)
+	}
+	count := func() (n int64) {
+		onWriter(t, s, func(c *conn) error {
+			return c.bind(`SELECT count(*) FROM callback_bodies`).each(func(row *scanner) { n = row.int() })
+		})
+		return n
+	}
+	if n := count(); n != 1 {
+		t.Fatalf("%d bodies were stored", n)
+	}
+	err := s.SettleAttempt(t.Context(), job.Settlement{Callback: f.Callbacks[0].Callback, State: job.Dead, At: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Purge(t.Context(), now.Add(time.Hour), now.Add(time.Hour), 10); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(); n != 0 {
+		t.Errorf("%d bodies are left", n)
+	}
+}

@@ -76,6 +76,7 @@ func purgedJobIsGone(w *world) {
 	w.no(w.FinishRun(w.ctx, w.retry(j, 1, 0)))
 	j = w.claim("scan")[0]
 	cb := w.owe(j, "https://my.server/")
+	cb.Link, cb.Body, cb.Data = "https://api.example.com/", []byte("body"), []byte("{}")
 	f := w.success(j, 2, cb)
 	f.Result.Body = job.Body{Ref: "out", Size: 1}
 	w.no(w.FinishRun(w.ctx, f))
