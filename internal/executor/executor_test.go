@@ -58,6 +58,7 @@ type rig struct {
 	script *script
 	mu     sync.Mutex
 	owed   []job.State
+	early  []bool // whether the job of each was Early
 	sealer *seal.Sealer
 }
 
@@ -68,6 +69,12 @@ func setup(t *testing.T, op job.Operation, ends ...func(context.Context) (*job.R
 
 // setupOn puts something between executor and store.
 func setupOn(t *testing.T, between func(*sqlite.Store) job.Runs, op job.Operation, ends ...func(context.Context) (*job.Result, error)) *rig {
+	t.Helper()
+	return setupWith(t, between, op, &script{ends: ends}, nil)
+}
+
+// setupWith has a backend of its own, and those who hear of what comes before the end.
+func setupWith(t *testing.T, between func(*sqlite.Store) job.Runs, op job.Operation, b backend.Backend, early func(*sqlite.Store) Early) *rig {
 	t.Helper()
 	store, err := sqlite.Open(context.Background(), filepath.Join(t.TempDir(), "r.db"), sqlite.Options{})
 	if err != nil {
@@ -81,13 +88,18 @@ func setupOn(t *testing.T, between func(*sqlite.Store) job.Runs, op job.Operatio
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{store: store, script: &script{ends: ends}, sealer: sealer}
+	r := &rig{store: store, sealer: sealer}
+	r.script, _ = b.(*script)
 	op.Name = "work"
-	r.Executor = New(Options{Store: between(store), Bodies: bodies, Seal: sealer, Operations: []Operation{{Operation: op, Backend: r.script}},
-		Owe: func(_ context.Context, _ *job.Job, state job.State, _ time.Time) []job.OwedCallback {
+	var listening Early
+	if early != nil {
+		listening = early(store)
+	}
+	r.Executor = New(Options{Store: between(store), Bodies: bodies, Seal: sealer, Operations: []Operation{{Operation: op, Backend: b}}, Early: listening,
+		Owe: func(_ context.Context, j *job.Job, state job.State, _ time.Time) []job.OwedCallback {
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			r.owed = append(r.owed, state)
+			r.owed, r.early = append(r.owed, state), append(r.early, j.Early)
 			return nil
 		},
 		Disown: func(*job.Job, []job.OwedCallback) {}, Log: slog.New(slog.DiscardHandler), Now: time.Now, Registerer: prometheus.NewRegistry()})

@@ -56,6 +56,9 @@ type told struct {
 // retryProgress is how long a reporter leaves a store alone that can take nothing.
 const retryProgress = time.Second
 
+// minProgressInterval bounds what a job's progress costs, whatever is configured.
+const minProgressInterval = 10 * time.Millisecond
+
 // report notes a value, JSON of at most job.MaxProgressBytes; other values are
 // dropped. It does not wait for the store.
 func (r *reporter) report(value json.RawMessage) {
@@ -79,7 +82,7 @@ func (r *reporter) scheduleLocked(at time.Time) {
 		return
 	}
 	r.pending = true
-	r.work.Add(1)
+	r.work.Add(1) // before stop waits: both hold mu
 	r.timer = time.AfterFunc(max(at.Sub(r.e.opt.Now()), 0), r.write)
 }
 
@@ -94,7 +97,7 @@ func (r *reporter) write() {
 		return
 	}
 	ctx := context.Background()
-	due, tell, behind := r.due(ctx, &p, seq)
+	next, later, tell := r.due(ctx, &p, seq)
 	var err error
 	if fresh || len(tell) > 0 {
 		err = r.store(ctx, p)
@@ -108,9 +111,12 @@ func (r *reporter) write() {
 		for _, i := range tell {
 			r.told[i] = told{seq, p.At}
 		}
-		r.next = due
-		if behind || r.seq != seq {
-			r.scheduleLocked(due)
+		r.next = next
+		switch {
+		case r.seq != seq:
+			r.scheduleLocked(next)
+		case !later.IsZero():
+			r.scheduleLocked(later)
 		}
 	case errors.Is(err, job.ErrUnavailable):
 		r.scheduleLocked(p.At.Add(retryProgress))
@@ -121,13 +127,14 @@ func (r *reporter) write() {
 	}
 }
 
-// due adds to p what its value owes now, and returns the targets that hear of it,
-// when the next write may be, and whether some target has to wait for that.
-func (r *reporter) due(ctx context.Context, p *job.Progress, seq int) (next time.Time, tell []int, behind bool) {
-	next = p.At.Add(r.op.Callback.ProgressInterval)
+// due adds to p what its value owes now, and returns the targets that hear of it. A
+// newer value may be written at next; this one is due to further targets later, zero
+// where there are none.
+func (r *reporter) due(ctx context.Context, p *job.Progress, seq int) (next, later time.Time, tell []int) {
+	next = p.At.Add(max(r.op.Callback.ProgressInterval, minProgressInterval))
 	early := r.e.opt.Early
 	if early == nil || len(p.Job.Targets) == 0 {
-		return next, nil, false
+		return next, later, nil
 	}
 	if r.told == nil {
 		r.told = make([]told, len(p.Job.Targets))
@@ -142,20 +149,20 @@ func (r *reporter) due(ctx context.Context, p *job.Progress, seq int) (next time
 		if cb == nil {
 			continue
 		}
-		interval := early.ProgressInterval(ctx, p.Job, i)
+		interval := max(early.ProgressInterval(ctx, p.Job, i), minProgressInterval)
 		switch at := t.at.Add(interval); {
 		case t.seq == seq:
 		case t.at.IsZero() || !p.At.Before(at):
 			p.Callbacks = append(p.Callbacks, job.OwedCallback{Callback: cb})
 			tell, t.at = append(tell, i), p.At
-		default:
-			behind = true
+		case later.IsZero() || at.Before(later):
+			later = at
 		}
 		if at := t.at.Add(interval); at.Before(next) {
 			next = at
 		}
 	}
-	return next, tell, behind
+	return next, later, tell
 }
 
 // store stores the start of the run, where it is not, and then its progress.
