@@ -183,9 +183,9 @@ type Attempt struct {
 	ContentType                         string // of the answer
 	// Header holds the answer's other end-to-end headers without Set-Cookie, up to
 	// 4 KiB; nil for none.
-	Header http.Header
-	Body                                []byte // the answer's, up to 16 KiB
-	Truncated                           bool   // the answer was longer or was cut off
+	Header    http.Header
+	Body      []byte // the answer's, up to 16 KiB
+	Truncated bool   // the answer was longer or was cut off
 	// Error is empty for a 2xx answer, else a class from the closed list in
 	// docs/callback.md.
 	Error string

@@ -195,7 +195,7 @@ type Finish struct {
 	At    time.Time
 	// Run is the attempt that ended, nil where none had begun (a cancellation, a
 	// job that expired while it waited, a run handed back at shutdown).
-	Run       *Run
+	Run *Run
 	// Waited says that this is about Run while it waits: it is void where the job waits
 	// no more, or for another run. Wait is what it goes on to wait for, with Waiting.
 	Waited    bool
