@@ -295,16 +295,24 @@ func TestALargeResultIsSignedWithoutBeingInMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	j := g.call(t, client.Call{Path: "/opa"})
-	g.done(t, j.ID)
+	var callback string
+	eventually(t, "the callback waits because its endpoint is paused", func() bool {
+		for cb, err := range g.app.Callbacks(t.Context(), client.CallbackQuery{JobID: j.ID}) {
+			callback = cb.ID
+			return err == nil && cb.Waiting == "paused"
+		}
+		return false
+	})
 	enabled := false
 	if _, err := g.app.UpdateEndpoint(t.Context(), "shop", client.EndpointPatch{Signature: "v1a", Disabled: &enabled}); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := g.app.Resend(t.Context(), callback); err != nil {
+		t.Fatal(err)
+	}
 	eventually(t, "the callback is dead", func() bool {
-		for cb, err := range g.app.Callbacks(t.Context(), client.CallbackQuery{JobID: j.ID}) {
-			return err == nil && cb.Status == "dead" && cb.LastError == "unsigned"
-		}
-		return false
+		cb, err := g.app.Callback(t.Context(), callback)
+		return err == nil && cb.Status == "dead" && cb.LastError == "unsigned"
 	})
 	// Later ones are told of by their link.
 	g.call(t, client.Call{Path: "/opa"})
