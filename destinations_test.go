@@ -80,6 +80,7 @@ func sources() []source {
 			return client.Call{ContentType: "application/x-www-form-urlencoded", Body: strings.NewReader("callbackUrl=" + url.QueryEscape(to))}
 		}},
 		{name: "multipart", contract: from("{$request.body#/callbackUrl}"), ask: func(t *testing.T, to string) client.Call {
+			t.Helper()
 			contentType, body := formBody(t, to)
 			return client.Call{ContentType: contentType, Body: body}
 		}},
@@ -254,6 +255,34 @@ func TestEachOutcomeGoesToItsOwnDestinations(t *testing.T) {
 				t.Errorf("%d callbacks, %d ids, %d more hits", len(callbacks), len(ids), len(got))
 			}
 		})
+	}
+}
+
+func TestASubscriberHearsOfTheWorkInProgress(t *testing.T) {
+	t.Parallel()
+	backend, open, started := gated("{}")
+	op := operation("process", "POST /process", backend)
+	op.Callback.Progress = []string{"{$request.body#/subscriber/inProgressUri}"}
+	op.Callback.Success = []string{"{$request.body#/subscriber/successUri}"}
+	g := setup(t, op)
+	base, got := hits(t)
+	accepted := g.call(t, client.Call{Path: "/process", ContentType: "application/json",
+		Body: strings.NewReader(fmt.Sprintf(`{"subscriber":{"inProgressUri":"%[1]s/on","successUri":"%[1]s/good"}}`, base))})
+	<-started
+	if hit := <-got; hit != "POST /on" {
+		t.Error(hit)
+	}
+	open()
+	if hit := <-got; hit != "POST /good" {
+		t.Error(hit)
+	}
+	var events []string
+	for _, cb := range g.done(t, accepted.ID).Callbacks {
+		events = append(events, cb.Event)
+	}
+	slices.Sort(events)
+	if !slices.Equal(events, []string{"running", "succeeded"}) {
+		t.Errorf("callbacks for %q", events)
 	}
 }
 

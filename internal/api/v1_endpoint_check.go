@@ -25,9 +25,6 @@ const (
 	maxProgressInterval   = 24 * time.Hour
 )
 
-// callbackMethods are the methods that a callback can have.
-var callbackMethods = job.Methods
-
 // checkEndpoint says everything that is wrong with an endpoint but its headers.
 func (v *v1) checkEndpoint(ctx context.Context, e *job.Endpoint) error {
 	var items []ProblemItem
