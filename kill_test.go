@@ -61,6 +61,7 @@ func runGatewayProcess(dir string) {
 	opt.Operations = []ringback.Operation{
 		operation("relay", "POST /relay", ringback.Relay(), quick),
 		operation("slow", "POST /slow", slow, quick),
+		operation("steps", "POST /steps", stepsOf(dir), everything, quick),
 		operation("once", "POST /once", slow, quick, func(op *job.Operation) { op.AtMostOnce = true }),
 	}
 	if upstream := os.Getenv(gatewayUpstream); upstream != "" {
