@@ -8,16 +8,15 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
+	"github.com/ringback/ringback/internal/browsertest"
 	"github.com/ringback/ringback/internal/clamd"
 	"github.com/ringback/ringback/internal/demo"
 )
@@ -95,54 +94,12 @@ func TestDemoTakesAnotherPortOnlyWhereNoneWasChosen(t *testing.T) {
 // browse opens a page in a real browser.
 func browse(t *testing.T, url string, javaScript bool) context.Context {
 	t.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chromium(t)), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
-	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatal(err)
-	}
-	messages := chromedp.Console(ctx)
-	listened := make(chan struct{})
-	go func() {
-		defer close(listened)
-		for m, err := range messages {
-			if err != nil {
-				return
-			}
-			t.Errorf("the browser says: %v", m)
-		}
-	}()
-	t.Cleanup(func() { cancel(); <-listened })
-	ctx, cancel = context.WithTimeout(ctx, time.Minute)
-	t.Cleanup(cancel)
-	if _, err := chromedp.Call(ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: !javaScript}); err != nil {
-		t.Fatal(err)
-	}
-	do(ctx, t, chromedp.EmulateViewport(360, 740), chromedp.Navigate(url))
-	return ctx
-}
-
-func chromium(t *testing.T) string {
-	t.Helper()
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "headless-shell",
-		"/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	t.Fatal("there is no Chromium: run scripts/setup.sh chromium")
-	return ""
+	return browsertest.Open(t, url, browsertest.Options{Width: 360, Height: 740, NoJavaScript: !javaScript})
 }
 
 func do(ctx context.Context, t *testing.T, steps ...chromedp.Action[chromedp.Void]) {
 	t.Helper()
-	if err := chromedp.Do(ctx, steps...); err != nil {
-		page, _ := chromedp.Run(context.WithoutCancel(ctx), chromedp.Evaluate[string]("document.body.innerText"))
-		t.Fatalf("%v; the page:\n%s", err, page)
-	}
+	browsertest.Do(ctx, t, steps...)
 }
 
 func shows(selector string) chromedp.Action[chromedp.Void] {
@@ -155,11 +112,7 @@ func click(selector string) chromedp.Action[chromedp.Void] {
 
 func evaluate[T any](ctx context.Context, t *testing.T, script string) T {
 	t.Helper()
-	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](script))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return v
+	return browsertest.Evaluate[T](ctx, t, script)
 }
 
 // wantWire compares the first lines of the messages on the page with patterns.

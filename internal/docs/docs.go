@@ -137,6 +137,7 @@ var (
 func (d *Operation) describeDestinations() {
 	c := &d.Callback
 	add := func(name string, sources []string, events []job.Event) {
+		sources = slices.DeleteFunc(slices.Clone(sources), func(source string) bool { return !d.usable(source) })
 		if len(sources) > 0 {
 			d.Destinations = append(d.Destinations, Destination{Name: name, Sources: sources, Events: events})
 		}
@@ -148,6 +149,19 @@ func (d *Operation) describeDestinations() {
 	add("success", c.Success, successEvents)
 	add("failure", c.Failure, failureEvents)
 	add("progress", c.Progress, progressEvents)
+}
+
+// usable tells whether callbacks can go to what a source of a URL says.
+func (d *Operation) usable(source string) bool {
+	switch lower := strings.ToLower(source); {
+	case !strings.Contains(source, "$"):
+		return true
+	case d.Callback.Policy.Registered:
+		return false
+	case !slices.Contains(d.Callback.CallerMay, "url"):
+		return !strings.Contains(source, "$request.query.callbackURL") && !strings.Contains(lower, "$request.header.x-callback-url")
+	}
+	return true
 }
 
 // describeCall finds the parameters of a call.
@@ -191,9 +205,13 @@ var choices = []struct {
 	{"url", Parameter{Name: "callback", In: "query", Description: "The name of one of your endpoints, to go there instead."}},
 	{"url", Parameter{Name: "X-Callback", In: "header", Description: "The same as a header."}},
 	{"state", Parameter{Name: "callbackState", In: "query", Description: "Any text up to 4096 octets. It comes back unchanged."}},
+	{"state", Parameter{Name: "X-Callback-State", In: "header", Description: "The same as a header."}},
 	{"events", Parameter{Name: "callbackEvents", In: "query", Description: "The events to call back for, with commas between them."}},
+	{"events", Parameter{Name: "X-Callback-Events", In: "header", Description: "The same as a header."}},
 	{"method", Parameter{Name: "callbackMethod", In: "query", Description: "The method of the callback."}},
+	{"method", Parameter{Name: "X-Callback-Method", In: "header", Description: "The same as a header."}},
 	{"format", Parameter{Name: "callbackFormat", In: "query", Description: "The format of the callback."}},
+	{"format", Parameter{Name: "X-Callback-Format", In: "header", Description: "The same as a header."}},
 	{"", Parameter{Name: "Prefer", In: "header", Description: "wait=N waits up to N seconds for the result itself; respond-async does not (RFC 7240)."}},
 	{"", Parameter{Name: "Idempotency-Key", In: "header", Description: "The same key again answers with the first call's job."}},
 }

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/ringback/ringback"
 	"github.com/ringback/ringback/internal/outbound"
@@ -80,6 +81,13 @@ func operations(t *testing.T) []ringback.Operation {
 			Success: []string{"{$request.query.good}"}, Failure: []string{"{$request.query.bad}"},
 			Headers:   map[string]string{"X-Kind": "{$request.path.kind}", "X-Order": "{$request.header.X-Order}"},
 			CallerMay: []string{"url", "state", "events", "method", "format"}}}, Backend: upstream},
+	}
+}
+
+// quick repeats callbacks at once.
+func quick(o *ringback.Options) {
+	for i := range o.Operations {
+		o.Operations[i].Callback.Schedule = []time.Duration{10 * time.Millisecond}
 	}
 }
 

@@ -61,7 +61,7 @@ func TestValidatorsSeeWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	_, document := start(t, nil).get(t, "/openapi.json")
 	for wrong, change := range map[string][2]string{
-		"schema: ":                       {`"openapi":"3.1.0"`, `"openapi":"3.1.0","unheard-of":1`},
+		"schema:":                        {`"openapi":"3.1.0"`, `"openapi":"3.1.0","unheard-of":1`},
 		"no-invalid-media-type-examples": {`"type":"notify.succeeded"`, `"type":"notify.celebrated"`},
 		"no-unresolved-refs":             {`#/components/schemas/JobError"`, `#/components/schemas/Nowhere"`},
 	} {

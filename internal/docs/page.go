@@ -28,7 +28,7 @@ var templateFiles embed.FS
 var verifyFiles embed.FS
 
 var templates = template.Must(template.New("").Funcs(template.FuncMap{
-	"duration": durationText, "bytes": bytesText, "words": words, "first": func(i int) bool { return i == 0 },
+	"duration": durationText, "bytes": bytesText, "words": words, "formatText": func(format string) string { return formatTexts[format] }, "first": func(i int) bool { return i == 0 },
 }).ParseFS(templateFiles, "templates/*.html"))
 
 // Options say what the page tells. All but Keys and PublicURL are required.
@@ -363,6 +363,19 @@ func bytesText(n int64) string {
 		}
 	}
 	return fmt.Sprintf("%d bytes", n)
+}
+
+// formatTexts say what the formats are.
+var formatTexts = map[string]string{
+	job.FormatEnvelope:              "job and result in one JSON document",
+	job.FormatRaw:                   "the result itself",
+	job.FormatThin:                  "ids and links only",
+	job.FormatCloudEvents:           "a CloudEvent, its attributes in headers",
+	job.FormatCloudEventsStructured: "a CloudEvent as one JSON document",
+	job.FormatForm:                  "the fields of an HTML form",
+	job.FormatQuery:                 "fields in the URL",
+	job.FormatMultipart:             "fields, and the result as a file",
+	job.FormatTemplate:              "what the operation makes of it",
 }
 
 // words are events as a list for people.
