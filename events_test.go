@@ -210,6 +210,7 @@ type told struct {
 }
 
 func (h *told) hear(t *testing.T, m message) {
+	t.Helper()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	id := m.header.Get("webhook-id")

@@ -33,9 +33,8 @@ type reporter struct {
 	mu      sync.Mutex
 	j       *job.Job
 	latest  []byte
-	seq     int // of latest: counts the values
-	stored  int // the seq of the value that is stored
-	written bool
+	seq     int       // of latest: counts the values
+	stored  int       // the seq of the value that is stored
 	next    time.Time // before then nothing is written
 	timer   *time.Timer
 	pending bool // the timer runs, or write does

@@ -252,7 +252,7 @@ func (st *start) op() *op {
 		return &op{done: make(chan error, 1), apply: func(c *conn) error {
 			if st.awaited {
 				if obsolete, err := c.obsolete(st.id); err != nil || obsolete {
-					return cmp.Or(err, error(job.ErrTerminal))
+					return cmp.Or(err, job.ErrTerminal)
 				}
 			}
 			return c.begin("callbacks", st, `UPDATE callbacks SET attempt_at = ?3, attempts = ?2 WHERE key = ?1 AND state = 1 AND attempts < ?2`)
