@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,6 +19,7 @@ func newEndpointCmd(c *cli) *cobra.Command {
 
 // endpointFlags are what create and update can set.
 type endpointFlags struct {
+	signature           string
 	isDefault, disabled bool
 	operations, events  []string
 	method, format      string
@@ -31,6 +33,7 @@ func (e *endpointFlags) add(f *pflag.FlagSet) {
 	f.BoolVar(&e.isDefault, "default", false, "takes the callbacks of calls that name no URL")
 	f.StringSliceVar(&e.operations, "operations", nil, "the operations that it is the default for; none: all")
 	f.StringSliceVar(&e.events, "events", nil, "the events that it is sent: accepted,running,progress,succeeded,failed,canceled,expired; none: those of the operation")
+	f.StringVar(&e.signature, "signature", "", `how callbacks are signed: v1, v1a, rfc9421, none, words with commas between, or JSON such as '{"legacy":"github"}'; none given: as the operation says`)
 	f.StringVar(&e.method, "method", "", "the HTTP method; none: that of the operation")
 	f.StringVar(&e.format, "format", "", "what callbacks look like: "+strings.Join(job.Formats, ", ")+"; none: as the operation says")
 	f.StringArrayVarP(&e.headers, "header", "H", nil, `a header of every callback, "Name: value"; may be repeated`)
@@ -68,6 +71,9 @@ func (e *endpointFlags) patch(f *pflag.FlagSet) (p client.EndpointPatch, err err
 	if f.Changed("events") {
 		p.Events = append([]string{}, e.events...)
 	}
+	if f.Changed("signature") {
+		p.Signature = signatureOf(e.signature)
+	}
 	if f.Changed("method") {
 		p.Method = &e.method
 	}
@@ -96,6 +102,26 @@ func (e *endpointFlags) patch(f *pflag.FlagSet) (p client.EndpointPatch, err err
 	return p, err
 }
 
+// signatureOf is --signature as the API has it: words, or JSON.
+func signatureOf(text string) any {
+	if json.Valid([]byte(text)) {
+		return json.RawMessage(text)
+	}
+	return text
+}
+
+// signatureText is a signature as --signature has it.
+func signatureText(v any) string {
+	if text, ok := v.(string); ok || v == nil {
+		return text
+	}
+	data, err := json.Marshal(v)
+	if err != nil {
+		return ""
+	}
+	return string(data)
+}
+
 func (c *cli) showEndpoint(e *client.Endpoint) error {
 	f := fields{
 		{"name", e.Name},
@@ -105,6 +131,7 @@ func (c *cli) showEndpoint(e *client.Endpoint) error {
 		{"events", strings.Join(e.Events, ", ")},
 		{"progress interval", e.ProgressInterval},
 		{"method", e.Method},
+		{"signature", signatureText(e.Signature)},
 		{"format", e.Format},
 		{"concurrency", count(e.Concurrency)},
 		{"disabled", yes(e.Disabled)},
@@ -137,9 +164,13 @@ func (c *cli) endpointCreate() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			var signature any
+			if given.signature != "" {
+				signature = signatureOf(given.signature)
+			}
 			e, err := gw.CreateEndpoint(ctx, client.EndpointCreate{
 				Name: args[0], URL: args[1], Default: given.isDefault, Operations: given.operations, Events: given.events,
-				Method: given.method, Format: given.format, Headers: header, Concurrency: given.concurrency, Disabled: given.disabled,
+				Method: given.method, Signature: signature, Format: given.format, Headers: header, Concurrency: given.concurrency, Disabled: given.disabled,
 				ProgressInterval: given.progress, Auth: auth,
 			})
 			if err != nil {
