@@ -58,7 +58,7 @@ func TestTheJavaScriptSDKReadsTheEvents(t *testing.T) {
 			"text":   `"line one\nline \"two\" & é"`,
 			"failed": `{"code":"exit_status","message":"the command ended with exit code 3","detail":"convert: no \"decode\"\n"}`,
 		}[order[i].what]
-		if string(e.Data) != want && !(want == "" && (string(e.Data) == "" || string(e.Data) == `""` || string(e.Data) == "null")) {
+		if got := string(e.Data); got != want && (want != "" || got != `""` && got != "null") {
 			t.Errorf("%v: data %s, want %s", order[i], e.Data, want)
 		}
 		if (order[i].what == "large") != (e.DataRef == cb.Link && e.DataRef != "") {

@@ -2,8 +2,10 @@ package callback
 
 import (
 	"encoding/json"
+	"fmt"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -205,6 +207,26 @@ func TestATemplateSeesWhatTheJobWas(t *testing.T) {
 			t.Errorf("%s: got\n%s\nwant\n%s", what, got, want)
 		}
 	}
+}
+
+func TestATemplateIsRunByManyAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	p, err := ParseTemplate(`[.n, (.n | tostring), ([range(20)] | add)] | join("-")`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var running sync.WaitGroup
+	for n := range 8 {
+		running.Go(func() {
+			for range 50 {
+				_, body, err := p.render(map[string]any{"n": n}, time.Now)
+				if want := fmt.Sprintf("%d-%d-190", n, n); err != nil || string(body) != want {
+					t.Errorf("%s %v, want %s", body, err, want)
+				}
+			}
+		})
+	}
+	running.Wait()
 }
 
 func FuzzTemplate(f *testing.F) {
