@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -66,9 +67,35 @@ func useAll(t *testing.T, s *Store) {
 	_, err3 = s.KnownBodies(ctx, []string{"a"})
 	_, err4 = s.Job(ctx, "shop", j.ID)
 	check(err1, err2, err3, err4, s.SettleAttempt(ctx, job.Settlement{Callback: cb, State: job.Dead, At: now}))
+	check(useEarly(ctx, s))
 	_, _, err = s.Purge(ctx, now.Add(time.Hour), now.Add(time.Hour), 10)
 	check(err)
 	listAll(ctx, check, s)
+}
+
+// useEarly tells of a job before its end.
+func useEarly(ctx context.Context, s *Store) error {
+	j := newJob(s)
+	last := finishOf(s, j)
+	j.Early, last.Callbacks[0].Claimed = true, false
+	early := func(event job.Event) []job.OwedCallback {
+		cb := *last.Callbacks[0].Callback
+		cb.ID, cb.Event = s.NewID(cb.CreatedAt), event
+		return []job.OwedCallback{{Callback: &cb}}
+	}
+	accepted := early(job.EventAccepted)
+	_, err := s.Accept(ctx, job.Acceptance{Job: j, Claimed: true, Callbacks: accepted})
+	now := time.Now()
+	errs := []error{err, s.StartRun(ctx, job.Start{Job: j, N: 1, At: now, Callbacks: early(job.EventRunning)})}
+	for range 2 {
+		errs = append(errs, s.Progress(ctx, job.Progress{Job: j, N: 1, Value: []byte("1"), At: now, Callbacks: early(job.EventProgress)}))
+	}
+	due, _, err := s.ClaimCallbacks(ctx, accepted[0].Callback.Lane(), now.Add(time.Hour), 10)
+	errs = append(errs, err, s.StartAttempt(ctx, accepted[0].Callback.ID, 1, now, true),
+		s.SettleAttempt(ctx, job.Settlement{Callback: due[len(due)-1].Callback, State: job.Pending, At: now, Attempt: &job.Attempt{N: 1}}),
+		s.SettleAttempt(ctx, job.Settlement{Callback: due[len(due)-1].Callback, State: job.Delivered, At: now, Attempt: &job.Attempt{N: 2}}),
+		s.FinishRun(ctx, last))
+	return errors.Join(errs...)
 }
 
 // listAll lists with every combination of filters.
