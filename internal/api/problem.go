@@ -6,8 +6,10 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 
+	"github.com/ringback/ringback/internal/expression"
 	"github.com/ringback/ringback/job"
 )
 
@@ -113,6 +115,24 @@ func (k kind) at(where place, detail string) *Problem {
 		item = ProblemItem{Detail: detail, Header: where.name}
 	}
 	p.Errors = []ProblemItem{item}
+	return p
+}
+
+// in says at which places of the request the problem is: those that a source of a
+// URL looks at.
+func (p *Problem) in(source *expression.Template) *Problem {
+	if len(p.Errors) > 0 {
+		return p
+	}
+	for _, name := range slices.Concat(source.Names(expression.Query), source.Names(expression.Path)) {
+		p.Errors = append(p.Errors, ProblemItem{Detail: p.Detail, Parameter: name})
+	}
+	for _, name := range source.Names(expression.Header) {
+		p.Errors = append(p.Errors, ProblemItem{Detail: p.Detail, Header: name})
+	}
+	for _, pointer := range source.Pointers() {
+		p.Errors = append(p.Errors, ProblemItem{Detail: p.Detail, Pointer: "#" + pointer})
+	}
 	return p
 }
 

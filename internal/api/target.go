@@ -30,11 +30,11 @@ func (c *call) chooseTargets(bodyRead bool) *Problem {
 				if errors.Is(err, expression.ErrEmpty) {
 					p = p.withHint("leave it out where there is no callback URL to choose")
 				}
-				return p
+				return p.in(source)
 			}
 			if found = ok; ok {
 				if p := c.chooseURL(url, d); p != nil {
-					return p
+					return p.in(source)
 				}
 			}
 		}

@@ -151,17 +151,10 @@ func (d *Operation) describeDestinations() {
 	add("progress", c.Progress, progressEvents)
 }
 
-// usable tells whether callbacks can go to what a source of a URL says.
+// usable tells whether callbacks can go to what a source of a URL says: to one that is
+// fixed, or to one of a call that may choose it.
 func (d *Operation) usable(source string) bool {
-	switch lower := strings.ToLower(source); {
-	case !strings.Contains(source, "$"):
-		return true
-	case d.Callback.Policy.Registered:
-		return false
-	case !slices.Contains(d.Callback.CallerMay, "url"):
-		return !strings.Contains(source, "$request.query.callbackURL") && !strings.Contains(lower, "$request.header.x-callback-url")
-	}
-	return true
+	return !strings.Contains(source, "$") || slices.Contains(d.Callback.CallerMay, "url") && !d.Callback.Policy.Registered
 }
 
 // describeCall finds the parameters of a call.

@@ -202,6 +202,26 @@ func (t *Template) Names(kind Kind) []string {
 	return names
 }
 
+// Pointers lists the JSON pointers at which the template looks into the request's body.
+func (t *Template) Pointers() []string {
+	var pointers []string
+	for _, p := range t.parts {
+		if p.expr != nil && !p.expr.answer && p.expr.kind == Body {
+			pointers = append(pointers, p.expr.pointer())
+		}
+	}
+	return pointers
+}
+
+// pointer is that of an expression that looks into a body.
+func (e *expression) pointer() string {
+	var text string
+	for _, token := range e.tokens {
+		text += "/" + strings.ReplaceAll(strings.ReplaceAll(token, "~", "~0"), "/", "~1")
+	}
+	return text
+}
+
 // String is the expression as it is written.
 func (e *expression) String() string {
 	text := "$request."
@@ -222,12 +242,8 @@ func (e *expression) String() string {
 	case Path:
 		return text + "path." + e.name
 	}
-	text += "body"
-	for i, token := range e.tokens {
-		if i == 0 {
-			text += "#"
-		}
-		text += "/" + strings.ReplaceAll(strings.ReplaceAll(token, "~", "~0"), "/", "~1")
+	if text += "body"; len(e.tokens) > 0 {
+		text += "#" + e.pointer()
 	}
 	return text
 }
