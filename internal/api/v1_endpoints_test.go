@@ -74,7 +74,7 @@ func TestEndpointThatCannotBeIsRefused(t *testing.T) {
 	for body, status := range map[string]int{
 		endpoint(`"method":"CONNECT"`):                                       400,
 		endpoint(`"method":"TRACE"`):                                         400,
-		endpoint(`"method":"CONNECT"`):                                           400,
+		endpoint(`"method":"CONNECT"`):                                       400,
 		endpoint(`"method":"POST / HTTP/1.1\r\nX: 1\r\n\r\nGET"`):            400,
 		endpoint(`"headers":{"Host":"127.0.0.1"}`):                           400,
 		endpoint(`"headers":{"X-A":"1\r\nX-Injected: 1"}`):                   400,
