@@ -334,7 +334,7 @@ func (e *Executor) run(ctx context.Context, j *job.Job, free func()) {
 	}
 	runCtx, stop := context.WithTimeoutCause(runCtx, timeout, why)
 	defer stop()
-	r := &reporter{e: e, op: op, n: n, started: now, j: j, begun: op.AtMostOnce || j.Rescued || j.Early && n == 1}
+	r := &reporter{e: e, op: op, n: n, started: now, j: j, begun: op.AtMostOnce || j.Rescued}
 	a, o := attempt{op: op, n: n, report: r.report}, outcome{n: n, started: now}
 	if op.async != nil && op.async.Talks() {
 		a.talk = e.newTalk(j, n, r.report)

@@ -31,6 +31,7 @@ func (f reporting) Run(ctx context.Context, run *backend.Run) (*job.Result, erro
 type ears struct {
 	store     *sqlite.Store
 	intervals []time.Duration
+	late      bool // they hear of progress only
 }
 
 func (e *ears) callback(j *job.Job, target int, event job.Event, at time.Time) *job.Callback {
@@ -40,6 +41,9 @@ func (e *ears) callback(j *job.Job, target int, event job.Event, at time.Time) *
 
 func (e *ears) OweEarly(_ context.Context, j *job.Job, event job.Event, at time.Time) (owed []job.OwedCallback) {
 	for i := range e.intervals {
+		if e.late {
+			break
+		}
 		owed = append(owed, job.OwedCallback{Callback: e.callback(j, i, event, at)})
 	}
 	return owed
@@ -94,7 +98,7 @@ func setupReporting(t *testing.T, op job.Operation, intervals []time.Duration, r
 		c.Store = s
 		return c
 	}
-	r := setupWith(t, between, op, run, func(s *sqlite.Store) Early { return &ears{s, intervals} })
+	r := setupWith(t, between, op, run, func(s *sqlite.Store) Early { return &ears{store: s, intervals: intervals} })
 	return r, c, func() job.ID {
 		return r.accept(t, func(j *job.Job) {
 			for i := range intervals {
@@ -290,6 +294,24 @@ func TestManyMayReportAtOnce(t *testing.T) {
 			t.Fatal("the job does not end")
 		}
 	}
+}
+
+func TestProgressIsStoredBehindTheStartOfItsRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		heard := &ears{intervals: []time.Duration{time.Second}, late: true}
+		r := setupWith(t, func(s *sqlite.Store) job.Runs { return s }, job.Operation{}, reporting(func(_ context.Context, run *backend.Run) error {
+			run.Report(value(1)) // the start waits for 50 ms
+			<-time.After(time.Minute)
+			return nil
+		}), func(s *sqlite.Store) Early { heard.store = s; return heard })
+		id := r.accept(t, func(j *job.Job) {
+			j.Early, j.Targets = true, []job.Target{{URL: "https://my.server/0"}}
+		})
+		r.ended(t, id)
+		if got := r.told(t, id, 0); !slices.Equal(got, []string{"0s"}) {
+			t.Errorf("told %v", got)
+		}
+	})
 }
 
 func TestRunningIsToldOfOnceHoweverOftenTheJobRuns(t *testing.T) {
