@@ -1,6 +1,9 @@
 package ringback
 
-import "github.com/ringback/ringback/internal/backend"
+import (
+	"github.com/ringback/ringback/internal/backend"
+	"github.com/ringback/ringback/job"
+)
 
 // HTTPConfig configures an HTTP upstream; docs/backends.md explains it.
 type HTTPConfig = backend.HTTPConfig
@@ -16,6 +19,9 @@ type Func = backend.Func
 
 // Call is what a Func gets of a job.
 type Call = backend.Call
+
+// Answer is what a callback URL said when it was asked something; see Call.Ask.
+type Answer = job.Answer
 
 // Result is what a Func writes its result to.
 type Result = backend.Result

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -187,12 +188,12 @@ func (g *Gateway) assemble(ctx context.Context) error {
 			return fmt.Errorf("operation %s: async: ringback needs a public URL, for the completion URL is made of it", op.Name)
 		}
 	}
-	g.sender = callback.New(callback.Options{Store: g.store, Client: g.client, Seal: g.seal, Operations: operations, ResultLink: g.resultLink,
+	g.sender = callback.New(callback.Options{Store: g.store, Client: g.client, Seal: g.seal, Operations: operations, ResultLink: g.resultLink, ReplyURL: g.replyURL,
 		Proof: opt.Proof, ProofLasts: opt.ProofLasts, Origin: hostOf(opt.PublicURL),
 		OpenBody:  func(b job.Body) (io.ReadCloser, error) { return body.Open(g.bodies, b) },
 		UserAgent: "Ringback/" + opt.Version, Log: opt.Log, Now: opt.Now, Registerer: registry})
 	g.executor = executor.New(executor.Options{Store: g.store, Bodies: g.bodies, Seal: g.seal, Operations: runs, Owe: g.sender.Owe,
-		Disown: g.sender.Disown, Early: g.sender, Reader: g.store, RunURL: g.runURL, Log: opt.Log, Now: opt.Now, Registerer: registry})
+		Disown: g.sender.Disown, Early: g.sender, Reader: g.store, RunURL: g.runURL, Asker: g.sender, Questions: g.store, Log: opt.Log, Now: opt.Now, Registerer: registry})
 	apiOptions := api.Options{Store: g.store, Bodies: g.bodies, Seal: g.seal, Slots: g.executor, Runs: g.executor, CheckHeader: outbound.CheckHeader,
 		CheckURL: func(url string) error { _, err := g.client.Check(url); return err },
 		Owed:     g.sender.OweUnclaimed, OwedAccepted: g.sender.OweAccepted, Proof: opt.Proof, Prefix: opt.Prefix, PublicURL: opt.PublicURL, Dev: opt.Dev,
@@ -321,6 +322,11 @@ func (g *Gateway) cleanOnce(ctx context.Context) error {
 // runURL is what the URLs begin with by which an upstream speaks about a run.
 func (g *Gateway) runURL(token string) string {
 	return g.opt.PublicURL + g.opt.Prefix + "/v1/runs/" + token
+}
+
+// replyURL is where the answer to a question goes.
+func (g *Gateway) replyURL(id, callback job.ID) string {
+	return g.opt.PublicURL + g.opt.Prefix + "/v1/replies/" + g.seal.Token(api.ReplyToken, slices.Concat(id[:], callback[:]))
 }
 
 // resultLink is a link to a job's result that needs no key.

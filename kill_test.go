@@ -64,6 +64,18 @@ func runGatewayProcess(dir string) {
 		operation("steps", "POST /steps", stepsOf(dir), everything, quick),
 		operation("once", "POST /once", slow, quick, func(op *job.Operation) { op.AtMostOnce = true }),
 	}
+	opt.Operations = append(opt.Operations, operation("ask", "POST /ask", ringback.Func(func(ctx context.Context, call *ringback.Call, out *ringback.Result) error {
+		color, err := call.Ask(ctx, "color", map[string]string{"which": "color"})
+		if err != nil {
+			return err
+		}
+		size, err := call.Ask(ctx, "size", "how large?")
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(out, "%s, %s", color.Body, size.Body)
+		return err
+	}), quick, func(op *job.Operation) { op.Retry.Attempts = 5 }))
 	if upstream := os.Getenv(gatewayUpstream); upstream != "" {
 		for _, async := range []string{"callback", "poll"} {
 			b, err := ringback.HTTP(ringback.HTTPConfig{URL: upstream + "/" + async, Async: async})
@@ -298,4 +310,40 @@ func TestAKillWhileAnUpstreamHasTheJobRepeatsNothing(t *testing.T) {
 	if len(u.calls) > 0 {
 		t.Error("the upstream was called once more")
 	}
+}
+
+func TestAKillLosesNeitherAQuestionNorItsAnswer(t *testing.T) {
+	t.Parallel()
+	k := startKillable(t)
+	url, messages := listen(t, k.appSecret, func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusAccepted) })
+	accepted := k.call(t, client.Call{Path: "/ask", CallbackURL: url})
+	color := next(t, messages)
+	if color.envelope.Type != "ask.ask" || string(color.envelope.Data.Question) != `{"which":"color"}` {
+		t.Fatalf("%s", color.body)
+	}
+	k.is(t, accepted.ID, "waiting")
+	eventually(t, "the receiver's 202 is stored", func() bool { return len(k.attempts(t, color.header.Get("webhook-id"))) == 1 })
+	k.kill()
+	k.run(t)
+	k.is(t, accepted.ID, "waiting") // it has asked again, and nobody was called
+	if status, said := post(t, k.url+color.envelope.Data.ReplyURL, "text/plain", "blue"); status != 204 {
+		t.Fatalf("reply: %d %s", status, said)
+	}
+	size := next(t, messages)
+	if string(size.envelope.Data.Question) != `"how large?"` {
+		t.Fatalf("%s", size.body)
+	}
+	eventually(t, "the receiver's 202 is stored", func() bool { return len(k.attempts(t, size.header.Get("webhook-id"))) == 1 })
+	k.kill()
+	k.run(t)
+	k.is(t, accepted.ID, "waiting")
+	if status, said := post(t, k.url+size.envelope.Data.ReplyURL, "text/plain", "large"); status != 204 {
+		t.Fatalf("reply: %d %s", status, said)
+	}
+	k.kill() // right behind the acknowledgement
+	k.run(t)
+	if m := next(t, messages); m.envelope.Type != "ask.succeeded" || *m.envelope.Data.ResultText != "blue, large" {
+		t.Errorf("%s", m.body)
+	}
+	none(t, messages)
 }

@@ -5,7 +5,7 @@ type Callback struct {
 	ID            string `json:"id" doc:"The callback's id, sent as webhook-id." example:"cb_01kf3q8m9b3x8p5t2a7y0n4q6s"`
 	JobID         string `json:"job_id" doc:"The job that it tells of." example:"job_01kf3q8m2xe5zr0v7w4h9c6d1t"`
 	Operation     string `json:"operation" doc:"The operation of that job." example:"scan"`
-	Event         string `json:"event" enum:"accepted,running,progress,succeeded,failed,canceled,expired" doc:"What it tells of." example:"succeeded"`
+	Event         string `json:"event" enum:"accepted,running,progress,ask,succeeded,failed,canceled,expired" doc:"What it tells of." example:"succeeded"`
 	Status        string `json:"status" enum:"pending,delivered,dead,discarded" doc:"Where it stands." example:"delivered"`
 	Waiting       string `json:"waiting,omitempty" doc:"Why a pending callback is not being sent now." example:"backoff"`
 	Endpoint      string `json:"endpoint,omitempty" doc:"The endpoint that it goes to." example:"shop"`

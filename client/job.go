@@ -85,7 +85,7 @@ type Links struct {
 // JobCallbackStatus tells in short of a callback that is owed for a job.
 type JobCallbackStatus struct {
 	ID            string `json:"id" doc:"The callback's id, sent as webhook-id." example:"cb_01kf3q8m9b3x8p5t2a7y0n4q6s"`
-	Event         string `json:"event" enum:"accepted,running,progress,succeeded,failed,canceled,expired" doc:"What it tells of." example:"succeeded"`
+	Event         string `json:"event" enum:"accepted,running,progress,ask,succeeded,failed,canceled,expired" doc:"What it tells of." example:"succeeded"`
 	Status        string `json:"status" enum:"pending,delivered,dead,discarded" doc:"Where it stands." example:"delivered"`
 	Endpoint      string `json:"endpoint,omitempty" doc:"The endpoint that it goes to." example:"shop"`
 	URL           string `json:"url,omitempty" doc:"The URL that it goes to." example:"https://my.server/bar"`

@@ -56,6 +56,10 @@ const (
 // Events lists the terminal events: those that are told of unless somebody says more.
 var Events = []Event{EventSucceeded, EventFailed, EventCanceled, EventExpired}
 
+// EventAsk asks the caller something in the middle of the work. Nobody chooses it: it
+// goes to the job's first destination.
+const EventAsk Event = "ask"
+
 // AllEvents lists every event that can be asked for, in the order of a job's life.
 var AllEvents = append([]Event{EventAccepted, EventRunning, EventProgress}, Events...)
 

@@ -139,6 +139,7 @@ const (
 	CodeResultTooLarge Code = "result_too_large"     // the result exceeds the operation's limit
 	CodeInterrupted    Code = "interrupted"          // the gateway stopped during the run, once too often
 	CodeExpired        Code = "expired"              // the deadline came first
+	CodeUnanswered     Code = "question_unanswered"  // the caller gave no answer to what the backend asked
 	CodeUnconfigured   Code = "operation_unknown"    // the configuration no longer has the operation
 	CodeBodyLost       Code = "request_body_missing" // the stored document cannot be read
 )

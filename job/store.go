@@ -16,6 +16,8 @@ var (
 	ErrExists = errors.New("already exists")
 	// ErrGone: what it is about was awaited once, and is no more.
 	ErrGone = errors.New("no longer awaited")
+	// ErrTooMany: there are as many already as there may be.
+	ErrTooMany = errors.New("too many")
 	// ErrMalformed: what was sent cannot be read.
 	ErrMalformed = errors.New("malformed")
 	// ErrUnavailable: the store can take nothing now (overload, full disk, gone
@@ -33,6 +35,7 @@ var (
 type Store interface { //nolint:interfacebloat // it joins the roles below, and nothing but the wiring asks for all of them
 	Intake
 	Runs
+	Questions
 	Deliveries
 	Reader
 	Apps
@@ -61,7 +64,7 @@ type Change struct {
 	// claimed, Job is the whole job, as at its end.
 	Claimed bool
 	App     string // AppChanged, EndpointChanged
-	Name    string // EndpointChanged: the endpoint's name
+	Name    string // EndpointChanged: the endpoint's name; QuestionClosed: the question's key
 }
 
 // ChangeKind says what a Change is about.
@@ -75,6 +78,8 @@ const (
 	JobRetried                 // a run failed, and another is due
 	JobWaiting                 // an upstream has it; something is due later
 	JobFinished                // terminal
+	QuestionAsked              // the job's backend asks the caller
+	QuestionClosed             // answered or not; Name is its key
 	CallbackOwed               // a callback was committed; or it is due again by a resend
 	CallbackTried              // an attempt ended, another is due
 	CallbackSettled            // delivered, dead or discarded
@@ -184,7 +189,8 @@ const MaxProgressBytes = 16 << 10
 
 // Finish is the end of a run: the job's next state and what goes with it. At the
 // job's end the early callbacks that are still pending are discarded in the same
-// transaction; those that are claimed when they come to their turn, or when the
+// transaction, and with the end of a run, but not where it is handed back or waits, its
+// open questions are closed; those that are claimed when they come to their turn, or when the
 // attempt in flight fails. What the end owes waits for these.
 type Finish struct {
 	// Job: its ID, App and Operation count, with a Run that did not wait its Early, and what Callbacks
@@ -253,6 +259,9 @@ type Settlement struct {
 	DueAt   time.Time
 	Waiting string
 	At      time.Time
+	// Question ends the open question that the callback asks; nil where it asks none,
+	// or the answer comes later.
+	Question *QuestionEnd
 }
 
 // Reader reads. It never holds a writer.

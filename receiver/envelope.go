@@ -47,8 +47,10 @@ type Data struct {
 	Progress json.RawMessage `json:"progress,omitempty"`
 	// Question is what the backend asks, in one of type "….ask". The answer to the
 	// callback is the answer to it, but 202 means that it comes later, to ReplyURL.
-	Question json.RawMessage `json:"question,omitempty"`
-	ReplyURL string          `json:"reply_url,omitempty"`
+	// QuestionKey names the question within the job.
+	Question    json.RawMessage `json:"question,omitempty"`
+	QuestionKey string          `json:"question_key,omitempty"`
+	ReplyURL    string          `json:"reply_url,omitempty"`
 }
 
 // Job is the job that the callback tells of.

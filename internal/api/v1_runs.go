@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,8 @@ import (
 	"net/http"
 	"os"
 	"reflect"
+	"strconv"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -22,12 +25,23 @@ import (
 type Runs interface {
 	// Complete ends a run with what is read. body.ErrTooLarge has ended it, too.
 	Complete(ctx context.Context, token string, header http.Header, from io.Reader) error
+	// Ask asks the caller, and waits up to hold for the answer: an open question has none
+	// yet. ErrTooMany: it has asked too much; a *job.Error says why there is no answer.
+	Ask(ctx context.Context, token, key string, question []byte, hold time.Duration) (*job.Question, error)
 }
+
+// ReplyToken names the tokens by which a question is answered. One holds the ids of its
+// job and of the callback that asks it.
+const ReplyToken = "reply"
 
 // What may be wrong with what an upstream says about a run.
 var (
-	kindRunTold = newKind(409, "run_being_completed", "Another completion of the run is being stored")
-	kindGone    = newKind(410, "no_longer_awaited", "Nobody waits for this any more")
+	kindQuestion   = newKind(409, "question_changed", "The key belongs to another question")
+	kindQuestions  = newKind(409, "too_many_questions", "The job has asked as much as it may")
+	kindUnanswered = newKind(409, "no_answer", "The question has no answer, and will have none")
+	kindAnswered   = newKind(409, "question_answered", "The question is answered already")
+	kindRunTold    = newKind(409, "run_being_completed", "Another completion of the run is being stored")
+	kindGone       = newKind(410, "no_longer_awaited", "Nobody waits for this any more")
 )
 
 // noSuchToken is said of every token that is none: it tells nothing about jobs.
@@ -40,6 +54,98 @@ func (v *v1) registerRuns(mux *http.ServeMux) {
 		Description: "For an upstream that answered 202: the body is the result, with its content type, or application/problem+json " +
 			"for a failure. The URL is the request's Ringback-Completion-Url. It is good once, for one attempt.",
 		Responses: map[string]*huma.Response{"204": {Description: "The run is completed"}}})
+	anyJSON := map[string]*huma.MediaType{"application/json": {Schema: &huma.Schema{}}}
+	v.talk(mux, "/v1/runs/{token}/questions", v.askCaller, huma.Operation{OperationID: "ask-caller", Summary: "Ask the caller",
+		Description: "For an upstream in the middle of its work: the body is a question, JSON of at most 16 KiB, which the job's callback " +
+			"URL is asked. The URL is the request's Ringback-Ask-Url.",
+		Parameters: []*huma.Param{{Name: "key", In: "query", Required: true, Schema: &huma.Schema{Type: "string"},
+			Description: "The question's name within the job: asked again, it has the same answer."}},
+		RequestBody: &huma.RequestBody{Required: true, Content: anyJSON},
+		Responses: map[string]*huma.Response{
+			"200": {Description: "The answer, with its own content type", Content: map[string]*huma.MediaType{"*/*": {}}},
+			"202": {Description: "There is none yet; ask again with the same key after Retry-After"}}})
+	v.talk(mux, "/v1/replies/{token}", v.answerQuestion, huma.Operation{OperationID: "answer-question", Summary: "Answer a question",
+		Description: "For a receiver that answered the callback of an ask event with 202: the body is the answer, of at most 16 KiB. The URL " +
+			"is the event's reply_url. It is good once.",
+		Responses: map[string]*huma.Response{"204": {Description: "The answer is stored"}}})
+}
+
+const (
+	// maxHold is how long the request of a question waits for its answer.
+	maxHold = 25 * time.Second
+	// askAgainSeconds is when to ask again.
+	askAgainSeconds = 1
+)
+
+func (v *v1) askCaller(w http.ResponseWriter, r *http.Request) {
+	up := v.upload(w, r)
+	key := r.URL.Query().Get("key")
+	question, err := io.ReadAll(io.LimitReader(up, job.MaxQuestionBytes+1))
+	switch {
+	case err != nil:
+		answerAtOnce(w, r)
+		v.talkProblem(r, up, err).write(w)
+		return
+	case !job.IsQuestionKey(key):
+		badParameter("key", "it must be 1 to 128 printable ASCII characters").write(w)
+		return
+	case len(question) > job.MaxQuestionBytes:
+		answerAtOnce(w, r)
+		kindTooLarge.problem("a question has at most 16 KiB").write(w)
+		return
+	}
+	up.done()
+	q, err := v.opt.Runs.Ask(r.Context(), r.PathValue("token"), key, question, min(maxHold, v.opt.MaxWait))
+	why, closed := errors.AsType[*job.Error](err)
+	switch {
+	case closed:
+		kindUnanswered.problem(why.Message).write(w)
+	case errors.Is(err, job.ErrExists):
+		kindQuestion.problem("").write(w)
+	case errors.Is(err, job.ErrTooMany):
+		kindQuestions.problem(fmt.Sprintf("a job asks at most %d questions", job.MaxQuestions)).write(w)
+	case err != nil:
+		v.talkProblem(r, up, err).write(w)
+	case q.State == job.Open:
+		w.Header().Set("Retry-After", strconv.Itoa(askAgainSeconds))
+		w.WriteHeader(http.StatusAccepted)
+	default:
+		w.Header().Set("Content-Type", cmp.Or(q.Answer.ContentType, "application/octet-stream"))
+		_, _ = w.Write(q.Answer.Body) // it can be asked for again
+	}
+}
+
+func (v *v1) answerQuestion(w http.ResponseWriter, r *http.Request) {
+	ids, ok := v.opt.Seal.OpenToken(ReplyToken, r.PathValue("token"))
+	var id, callback job.ID
+	if !ok || len(ids) != len(id)+len(callback) {
+		answerAtOnce(w, r)
+		kindNotFound.problem(noSuchToken).write(w)
+		return
+	}
+	copy(callback[:], ids[copy(id[:], ids):])
+	up := v.upload(w, r)
+	answer, err := io.ReadAll(io.LimitReader(up, job.MaxAnswerBytes+1))
+	if err == nil && len(answer) > job.MaxAnswerBytes {
+		answerAtOnce(w, r)
+		kindTooLarge.problem("an answer has at most 16 KiB").write(w)
+		return
+	}
+	if err == nil {
+		up.done()
+		err = v.opt.Store.Answer(whole(r.Context()), id, callback,
+			job.QuestionEnd{Answer: &job.Answer{ContentType: r.Header.Get("Content-Type"), Body: answer}}, v.now())
+	}
+	switch {
+	case errors.Is(err, job.ErrExists):
+		kindAnswered.problem("").write(w)
+	case errors.Is(err, job.ErrGone), errors.Is(err, job.ErrNotFound):
+		kindGone.problem("the question is closed").write(w)
+	case err != nil:
+		v.talkProblem(r, up, err).write(w)
+	default:
+		w.WriteHeader(http.StatusNoContent)
+	}
 }
 
 // talk adds a route whose URL is a secret.

@@ -59,6 +59,17 @@ type Run struct {
 	Fresh bool
 	// Links are set for a backend that talks (Async).
 	Links *Links
+	// Ask asks the job's callback URL something, JSON of at most job.MaxQuestionBytes,
+	// and waits for the answer; meanwhile others run. It may be called again with the
+	// same key, also in a later attempt: an answer that there is stays the answer. It is
+	// set for a backend that asks (Inquirer) or talks. A *Failure says why there is no answer.
+	Ask func(ctx context.Context, key string, question json.RawMessage) (*job.Answer, error)
+}
+
+// Inquirer is a Backend whose runs may call Run.Ask.
+type Inquirer interface {
+	Backend
+	Inquires()
 }
 
 // Report says how far the attempt is; see Progress.

@@ -3,6 +3,7 @@ package backend
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -36,6 +37,45 @@ type Call struct {
 	Params    map[string]string // of the route, decoded
 	Header    http.Header       // read only
 	Body      io.Reader
+
+	run *Run
+}
+
+// Ask asks the job's callback URL something in the middle of the work, and waits for the
+// answer; the run's slot is given to others meanwhile. question is written as JSON. key
+// names the question within the job: one that was answered, be it in an attempt that a
+// crash cut off, is not asked again. The error is ctx's; a *Failure that says why
+// there is no answer, which the function can return as it is; or one of job.ErrExists for
+// another question under this key, job.ErrTooMany, job.ErrMalformed for one over 16 KiB.
+func (c *Call) Ask(ctx context.Context, key string, question any) (*job.Answer, error) {
+	body, err := json.Marshal(question)
+	if err != nil {
+		return nil, fmt.Errorf("ask: %w", err)
+	}
+	if c.run == nil || c.run.Ask == nil {
+		return nil, errors.New("ask: the call is no gateway's")
+	}
+	if !job.IsQuestionKey(key) {
+		return nil, fmt.Errorf("ask: %w: the key must be 1 to 128 printable ASCII characters", job.ErrMalformed)
+	}
+	answer, err := c.run.Ask(ctx, key, body)
+	if err != nil {
+		return nil, fmt.Errorf("ask: %w", err)
+	}
+	return answer, nil
+}
+
+// Progress says how far the work is; value is written as JSON, of at most 16 KiB. The
+// last one counts. It does not wait.
+func (c *Call) Progress(value any) error {
+	body, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Errorf("progress: %w", err)
+	}
+	if c.run != nil {
+		c.run.Report(body)
+	}
+	return nil
 }
 
 // Result is where a Func writes its result. The octets go to the body storage as
@@ -44,6 +84,9 @@ type Result struct {
 	ContentType string // application/octet-stream where it is left empty
 	io.Writer
 }
+
+// Inquires implements Inquirer.
+func (Func) Inquires() {}
 
 // Run implements Backend.
 func (f Func) Run(ctx context.Context, run *Run) (*job.Result, error) {
@@ -91,6 +134,7 @@ func newCall(run *Run, document io.Reader) *Call {
 		Params:    request.Params,
 		Header:    request.Header,
 		Body:      document,
+		run:       run,
 	}
 }
 

@@ -58,6 +58,8 @@ func asOf(cb *job.Callback, j *job.Job) *job.Job {
 		}
 	case job.EventProgress:
 		then.Progress = cb.Data
+	case job.EventAsk:
+		then.State = job.Waiting
 	}
 	return &then
 }

@@ -36,6 +36,9 @@ func appendEnvelope(b []byte, cb *job.Callback, j *job.Job) []byte {
 	if cb.Event == job.EventProgress {
 		b = append(append(b, `,"progress":`...), cb.Data...)
 	}
+	if cb.Event == job.EventAsk {
+		b = append(append(b, ','), cb.Data[1:len(cb.Data)-1]...) // the members of an object
+	}
 	if j.Result != nil {
 		b = appendResult(b, cb, j)
 	}

@@ -38,6 +38,9 @@ type Options struct {
 	// ResultLink makes a signed link to a job's result: the job's URL, "/result?" and
 	// a token.
 	ResultLink func(job.ID) string
+	// ReplyURL makes the URL where the answer to a question goes, by the job and the
+	// callback that asks it; nil where no backend asks.
+	ReplyURL func(id, callback job.ID) string
 	// OpenBody opens a body that is not inline, fs.ErrNotExist where it is no more.
 	OpenBody    func(job.Body) (io.ReadCloser, error)
 	Concurrency int   // of a lane; 32
@@ -101,8 +104,10 @@ func New(opt Options) *Sender {
 		Load: func(ctx context.Context, lane string, limit int) ([]job.Delivery, time.Time, error) {
 			return opt.Store.ClaimCallbacks(ctx, lane, opt.Now(), limit)
 		},
-		Size:   job.Delivery.MemoryBytes,
-		Run:    s.deliver,
+		Size: job.Delivery.MemoryBytes,
+		Run: func(ctx context.Context, d job.Delivery, turn *window.Turn[job.Delivery]) {
+			s.deliver(ctx, d, turn.Free)
+		},
 		Failed: func(_ string, err error) { opt.Log.Error("load callbacks", "error", err) },
 		Now:    opt.Now,
 	})
@@ -198,6 +203,7 @@ type news struct {
 	event job.Event
 	data  []byte // JSON of its own; nil: none
 	at    time.Time
+	make  func(*job.Callback) // says more of the callback; nil: nothing
 }
 
 // owe makes the callback that tells a target of an event, nil where it does not
@@ -217,13 +223,16 @@ func (s *Sender) owe(ctx context.Context, j *job.Job, t *job.Target, n news) *jo
 	if len(t.Events) > 0 {
 		events = t.Events
 	}
-	if !slices.Contains(events, n.event) {
+	if n.make == nil && !slices.Contains(events, n.event) {
 		return nil
 	}
 	cb := &job.Callback{ID: s.opt.Store.NewID(n.at), JobID: j.ID, App: j.App, Operation: j.Operation, Event: n.event, Data: n.data,
 		Endpoint: t.Endpoint, URL: t.URL, CreatedAt: n.at, DueAt: n.at,
 		GiveUpAt: n.at.Add(contract.GiveUpAfter), State: job.Pending}
 	cb.Method, cb.Format = choose(t, &endpoint, &contract)
+	if n.make != nil {
+		n.make(cb)
+	}
 	then := asOf(cb, j)
 	cb.Format = signable(message{cb: cb, job: then}, schemes)
 	s.freeze(cb, then)
@@ -256,7 +265,11 @@ func (s *Sender) deliver(ctx context.Context, d job.Delivery, free func()) {
 	a := &job.Attempt{N: d.Callback.Attempts + 1, StartedAt: now}
 	if made := a.N - 1 - d.Callback.Round; made > len(s.contract(d.Callback.Operation).Schedule) {
 		// One that takes the process down with it each time ends here, too.
-		s.settle(ctx, job.Settlement{Callback: d.Callback, State: job.Dead, At: now})
+		st := job.Settlement{Callback: d.Callback, State: job.Dead, At: now}
+		if d.Callback.Event == job.EventAsk {
+			st.Question = answerOf(&st)
+		}
+		s.settle(ctx, st)
 		return
 	}
 	lane := d.Callback.Lane()
@@ -279,7 +292,11 @@ func (s *Sender) deliver(ctx context.Context, d job.Delivery, free func()) {
 	if v.kind != paused && v.kind != putOff && v.kind != obsolete {
 		s.metrics.tried(a, s.opt.Now().Sub(now))
 	}
-	s.settle(ctx, s.next(d, a, v))
+	st := s.next(d, a, v)
+	if d.Callback.Event == job.EventAsk {
+		st.Question = answerOf(&st)
+	}
+	s.settle(ctx, st)
 }
 
 // noteLane tells the lane's breaker how an attempt went.

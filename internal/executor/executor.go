@@ -30,6 +30,7 @@ type Operation struct {
 	Backend backend.Backend
 	instant bool          // the Backend is a backend.Instant
 	async   backend.Async // the Backend, where it is one
+	asks    bool          // the Backend is a backend.Inquirer
 }
 
 // Options is what an Executor needs. All but the bounds are required.
@@ -45,8 +46,11 @@ type Options struct {
 	Early  Early // nil: nothing is told before a job's end
 	// Reader finds the jobs that upstreams speak about, RunURL makes what the URLs for
 	// that begin with of a token. Both are needed where a Backend is a backend.Async.
-	Reader     job.Reader
-	RunURL     func(token string) string
+	Reader job.Reader
+	RunURL func(token string) string
+	// Asker and Questions are for backends that ask the caller.
+	Asker      Asker
+	Questions  job.Questions
 	MaxItems   int   // jobs in memory; 4096
 	MaxBytes   int64 // of their inline bodies; 64 MiB
 	Log        *slog.Logger
@@ -67,6 +71,9 @@ type Executor struct {
 	// loaded at that moment must not run.
 	gone     [1024]job.ID
 	goneNext int
+
+	closing bool    // what waits for an answer is handed back; mu guards it
+	answers waiters // for the ends of questions
 
 	stop context.CancelFunc
 	work sync.WaitGroup
@@ -94,6 +101,7 @@ func New(opt Options) *Executor {
 		op.Operation = op.WithDefaults()
 		_, op.instant = op.Backend.(backend.Instant)
 		op.async, _ = op.Backend.(backend.Async)
+		_, op.asks = op.Backend.(backend.Inquirer)
 		e.ops[op.Name] = op
 		workers += op.Concurrency
 	}
@@ -143,6 +151,7 @@ func (e *Executor) Open(ctx context.Context) error {
 func (e *Executor) Close(ctx context.Context) error {
 	e.stop()
 	e.work.Wait()
+	e.stopAsking()
 	if err := e.window.Close(ctx); err != nil {
 		return fmt.Errorf("close executor: %w", err)
 	}
@@ -230,6 +239,8 @@ func (e *Executor) Committed(ch job.Change) {
 			return
 		}
 		e.window.Due(ch.Job.Operation, ch.Job.DueAt)
+	case job.QuestionClosed:
+		e.answers.wake(asked{ch.Job.ID, ch.Name})
 	case job.JobRetried, job.JobWaiting:
 		e.window.Due(ch.Job.Operation, ch.Job.DueAt)
 	case job.JobFinished:
@@ -291,9 +302,9 @@ func (e *Executor) letGo(id job.ID) {
 }
 
 // run makes one attempt at a job and stores how it ended.
-func (e *Executor) run(ctx context.Context, j *job.Job, free func()) {
+func (e *Executor) run(ctx context.Context, j *job.Job, turn *window.Turn[*job.Job]) {
 	if op, known := e.ops[j.Operation]; known && op.instant {
-		e.runInstantly(ctx, op, j, free)
+		e.runInstantly(ctx, op, j, turn)
 		return
 	}
 	runCtx, cancel := context.WithCancelCause(ctx)
@@ -313,7 +324,7 @@ func (e *Executor) run(ctx context.Context, j *job.Job, free func()) {
 	if j.State == job.Waiting {
 		o := e.resume(ctx, runCtx, op, j)
 		e.letGo(j.ID)
-		free()
+		turn.Free()
 		_ = e.conclude(ctx, op, j, o)
 		return
 	}
@@ -336,17 +347,26 @@ func (e *Executor) run(ctx context.Context, j *job.Job, free func()) {
 	defer stop()
 	r := &reporter{e: e, op: op, n: n, started: now, j: j, begun: op.AtMostOnce || j.Rescued}
 	a, o := attempt{op: op, n: n, report: r.report}, outcome{n: n, started: now}
-	if op.async != nil && op.async.Talks() {
-		a.talk = e.newTalk(j, n, r.report)
-		o.token = a.talk.hash[:]
+	if talks := op.async != nil && op.async.Talks(); talks || op.asks {
+		a.talk = &talk{job: j, n: n, report: r.report, ctx: runCtx, turn: turn, started: now, until: now.Add(timeout), once: op.AtMostOnce,
+			stored: make(chan struct{})}
+		if talks {
+			e.giveToken(a.talk)
+			o.token = a.talk.hash[:]
+		}
 		e.speaks(a.talk)
 	}
 	o.result, o.err = e.attempt(runCtx, j, a)
 	o.cutOff = context.Cause(runCtx)
 	j, o.progress = r.stop()
 	// Before the end is stored: from then on the job may be claimed again.
-	told := e.returned(j.ID, h)
-	free()
+	told, asked := e.returned(j.ID, h)
+	if asked && !j.Early {
+		own := *j
+		own.Early = true
+		j = &own
+	}
+	turn.Free()
 	if told != nil {
 		e.discard(j, o.result)
 		o.result, o.err, o.cutOff = told.result, told.err, nil
@@ -359,7 +379,7 @@ func (e *Executor) run(ctx context.Context, j *job.Job, free func()) {
 }
 
 // runInstantly is run without what only a run that lasts needs.
-func (e *Executor) runInstantly(ctx context.Context, op Operation, j *job.Job, free func()) {
+func (e *Executor) runInstantly(ctx context.Context, op Operation, j *job.Job, turn *window.Turn[*job.Job]) {
 	e.letGo(j.ID)
 	now := e.opt.Now()
 	if end, why := e.unfit(j, op, true, now); why != nil {
@@ -367,7 +387,7 @@ func (e *Executor) runInstantly(ctx context.Context, op Operation, j *job.Job, f
 		return
 	}
 	result, err := e.attempt(ctx, j, attempt{op: op, n: j.Runs + 1})
-	free()
+	turn.Free()
 	_ = e.conclude(ctx, op, j, outcome{n: j.Runs + 1, started: now, result: result, err: err})
 }
 
@@ -423,7 +443,7 @@ func (e *Executor) attempt(ctx context.Context, j *job.Job, a attempt) (_ *job.R
 	}()
 	run := &backend.Run{Job: j, N: a.n, Bodies: e.opt.Bodies, MaxResult: a.op.MaxResultBytes, Fresh: a.op.AtMostOnce, Progress: a.report}
 	if a.talk != nil {
-		run.Links = a.talk.links()
+		run.Links, run.Ask = a.talk.links(), e.askFor(a.talk)
 	}
 	if sealed := j.Request.Authorization; len(sealed) > 0 {
 		plain, err := e.opt.Seal.Open(sealed, "authorization")
@@ -470,7 +490,7 @@ func (e *Executor) conclude(ctx context.Context, op Operation, j *job.Job, o out
 		return e.putOff(ctx, op, j, o, later)
 	case ctx.Err() != nil && o.waited:
 		return e.putOff(ctx, op, j, o, &backend.Later{Now: true})
-	case ctx.Err() != nil && !op.AtMostOnce:
+	case (ctx.Err() != nil || errors.Is(o.cutOff, errStopping)) && !op.AtMostOnce:
 		return e.handBack(ctx, j, now)
 	}
 	failure := e.failure(op, j, o, ctx.Err() != nil)

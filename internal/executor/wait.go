@@ -14,6 +14,7 @@ import (
 
 	"github.com/ringback/ringback/internal/backend"
 	"github.com/ringback/ringback/internal/body"
+	"github.com/ringback/ringback/internal/window"
 	"github.com/ringback/ringback/job"
 )
 
@@ -25,12 +26,17 @@ import (
 type talk struct {
 	job  *job.Job
 	n    int
-	hash [sha256.Size]byte
-	link string // what its URLs begin with
+	hash [sha256.Size]byte // of its token
+	link string            // what its URLs begin with; empty: it has no token
 	// report takes how far the run is.
-	report func(json.RawMessage)
+	report         func(json.RawMessage)
+	ctx            context.Context // the run's
+	turn           *window.Turn[*job.Job]
+	started, until time.Time
+	once           bool // it runs at most once
 
 	// The mutex of Executor guards what follows.
+	asked      bool // it has asked something
 	returned   bool // the backend has returned
 	completion *completion
 	stored     chan struct{} // closed when the end is stored
@@ -60,15 +66,19 @@ type runToken struct {
 	hash [sha256.Size]byte
 }
 
-func (e *Executor) newTalk(j *job.Job, n int, report func(json.RawMessage)) *talk {
+// giveToken makes the token of a run.
+func (e *Executor) giveToken(t *talk) {
 	payload := make([]byte, tokenBytes)
-	rand.Read(payload[copy(payload, j.ID[:])+4:])
-	binary.BigEndian.PutUint32(payload[len(j.ID):], uint32(n)) //nolint:gosec // runs are few
+	rand.Read(payload[copy(payload, t.job.ID[:])+4:])
+	binary.BigEndian.PutUint32(payload[len(t.job.ID):], uint32(t.n))
 	token := e.opt.Seal.Token(tokenUse, payload)
-	return &talk{job: j, n: n, hash: sha256.Sum256([]byte(token)), link: e.opt.RunURL(token), report: report, stored: make(chan struct{})}
+	t.hash, t.link = sha256.Sum256([]byte(token)), e.opt.RunURL(token)
 }
 
 func (t *talk) links() *backend.Links {
+	if t.link == "" {
+		return nil
+	}
 	return &backend.Links{Completion: t.link + "/result", Ask: t.link + "/questions", Progress: t.link + "/progress"}
 }
 
@@ -92,16 +102,16 @@ func (e *Executor) speaks(t *talk) {
 }
 
 // returned notes that the backend of a run has returned, and what its upstream has
-// told meanwhile. Nothing can cut the run off any more.
-func (e *Executor) returned(id job.ID, h *held) *completion {
+// told meanwhile, and whether it has asked. Nothing can cut the run off any more.
+func (e *Executor) returned(id job.ID, h *held) (told *completion, asked bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if h.talk == nil {
 		delete(e.held, id)
-		return nil
+		return nil, false
 	}
 	h.talk.returned = true
-	return h.talk.completion
+	return h.talk.completion, h.talk.asked
 }
 
 // settled lets go of a run whose end is stored. The job may have been claimed again.
@@ -123,7 +133,7 @@ func (e *Executor) find(ctx context.Context, t runToken) (*job.Job, *talk, error
 	for {
 		e.mu.Lock()
 		var spoken *talk
-		if h := e.held[t.id]; h != nil && h.talk != nil && h.talk.n == t.n {
+		if h := e.held[t.id]; h != nil && h.talk != nil && h.talk.link != "" && h.talk.n == t.n {
 			spoken = h.talk
 		}
 		running := spoken != nil && !spoken.returned

@@ -31,10 +31,10 @@ type Options[T any] struct {
 	Load func(ctx context.Context, group string, limit int) (items []T, next time.Time, err error)
 	// Size is how many bytes an item holds.
 	Size func(T) int64
-	// Run does the work of an item. Its context is done when the window closes. By
-	// free it may give its turn to another item before it returns, and so wait for
-	// a commit without holding anybody up; the item's place it keeps until the end.
-	Run func(ctx context.Context, item T, free func())
+	// Run does the work of an item. Its context is done when the window closes. It may
+	// give its turn to another item before it returns, and so wait for a commit or an
+	// answer without holding anybody up; the item's place it keeps until the end.
+	Run func(ctx context.Context, item T, turn *Turn[T])
 	// Failed hears of errors of Load, which is then repeated.
 	Failed func(group string, err error)
 	Now    func() time.Time
@@ -68,6 +68,7 @@ type Window[T any] struct {
 type group[T any] struct {
 	name     string
 	queue    []T
+	back     []*Turn[T] // those that gave their turn away, and want it again
 	items    int // reserved, queued and running
 	running  int
 	isReady  bool
@@ -271,7 +272,7 @@ func (w *Window[T]) forget(g *group[T]) {
 }
 
 func (w *Window[T]) makeReady(g *group[T]) {
-	if !g.isReady && len(g.queue) > 0 && g.running < w.opt.Limit(g.name) {
+	if !g.isReady && len(g.queue)+len(g.back) > 0 && g.running < w.opt.Limit(g.name) {
 		g.isReady = true
 		w.ready = append(w.ready, g)
 	}
@@ -291,24 +292,32 @@ func (w *Window[T]) dispatch() {
 
 // take picks the next item, the groups in turn.
 func (w *Window[T]) take() (g *group[T], item T, ok bool) {
-	if len(w.ready) == 0 || w.running >= w.opt.Workers || w.closed {
-		return nil, item, false
+	for len(w.ready) > 0 && w.running < w.opt.Workers {
+		g = w.ready[0]
+		w.ready[0] = nil
+		if w.ready = w.ready[1:]; len(w.ready) == 0 {
+			w.ready = nil
+		}
+		g.isReady = false
+		if len(g.back) == 0 && (w.closed || len(g.queue) == 0) {
+			continue // nothing new begins any more, or what wanted to has ended
+		}
+		g.running++
+		w.running++
+		if len(g.back) > 0 {
+			g.resume()
+			w.makeReady(g)
+			continue
+		}
+		var none T
+		item, g.queue[0] = g.queue[0], none
+		if g.queue = g.queue[1:]; len(g.queue) == 0 {
+			g.queue = nil
+		}
+		w.makeReady(g)
+		return g, item, true
 	}
-	g = w.ready[0]
-	w.ready[0] = nil
-	if w.ready = w.ready[1:]; len(w.ready) == 0 {
-		w.ready = nil
-	}
-	var none T
-	item, g.queue[0] = g.queue[0], none
-	if g.queue = g.queue[1:]; len(g.queue) == 0 {
-		g.queue = nil
-	}
-	g.isReady = false
-	g.running++
-	w.running++
-	w.makeReady(g)
-	return g, item, true
+	return nil, item, false
 }
 
 // worker runs an item, and then others as long as there are some.
@@ -316,18 +325,10 @@ func (w *Window[T]) worker(g *group[T], item T) {
 	defer w.work.Done()
 	for ok := true; ok; {
 		size := w.opt.Size(item)
-		freed := false
-		w.opt.Run(w.ctx, item, func() {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			freed = true
-			w.free(g)
-			w.dispatch()
-		})
+		turn := &Turn[T]{w: w, g: g, held: true}
+		w.opt.Run(w.ctx, item, turn)
 		w.mu.Lock()
-		if !freed {
-			w.free(g)
-		}
+		turn.end()
 		w.vacate(g, size)
 		g, item, ok = w.take()
 		w.mu.Unlock()

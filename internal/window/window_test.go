@@ -68,7 +68,7 @@ type log struct {
 	gate    chan struct{} // nil: nothing is held up
 }
 
-func (l *log) run(ctx context.Context, it item, _ func()) {
+func (l *log) run(ctx context.Context, it item, _ *Turn[item]) {
 	l.mu.Lock()
 	l.running[it.group]++
 	l.most[it.group] = max(l.most[it.group], l.running[it.group])
@@ -258,11 +258,11 @@ func TestWhatIsFreedHoldsNobodyUpAndStaysBounded(t *testing.T) {
 		began := 0
 		w, d, _ := setup(t, func(o *Options[item]) {
 			o.Workers, o.MaxItems, o.MaxGroupItems = 1, 10, 10
-			o.Run = func(_ context.Context, _ item, free func()) {
+			o.Run = func(_ context.Context, _ item, turn *Turn[item]) {
 				mu.Lock()
 				began++
 				mu.Unlock()
-				free()
+				turn.Free()
 				<-commit
 			}
 		})
@@ -382,7 +382,7 @@ func TestCloseWaitsForWhatRunsThenCancelsIt(t *testing.T) {
 func TestCloseDoesNotWaitForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		deaf := make(chan struct{})
-		w, _, _ := setup(t, func(o *Options[item]) { o.Run = func(context.Context, item, func()) { <-deaf } })
+		w, _, _ := setup(t, func(o *Options[item]) { o.Run = func(context.Context, item, *Turn[item]) { <-deaf } })
 		w.Reserve("g", 1)
 		w.Start("g", item{group: "g"})
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -431,7 +431,7 @@ func TestManyGroupsLeaveNothingBehind(t *testing.T) {
 func BenchmarkReserveStart(b *testing.B) {
 	done := make(chan struct{}, 1024)
 	w := New(Options[item]{MaxItems: 1 << 20, MaxGroupItems: 1 << 20, MaxBytes: 1 << 30, Workers: 64, Limit: func(string) int { return 64 },
-		Load: (&disk{}).load, Size: func(item) int64 { return 1 }, Run: func(context.Context, item, func()) { done <- struct{}{} }, Now: time.Now})
+		Load: (&disk{}).load, Size: func(item) int64 { return 1 }, Run: func(context.Context, item, *Turn[item]) { done <- struct{}{} }, Now: time.Now})
 	w.Open()
 	defer w.Close(context.Background())
 	b.ReportAllocs()

@@ -198,6 +198,8 @@ func TestCheckFindsRowsThatContradictEachOther(t *testing.T) {
 		"jobs whose result is missing":                         `UPDATE jobs SET result_status = 200, result_echo = 0; DELETE FROM results`,
 		"results without a job":                                `INSERT OR REPLACE INTO results (key, header, body_size) VALUES (7, '', 0)`,
 		"runs without a job":                                   `INSERT INTO runs (job, n, started_at, finished_at, error) VALUES (7, 1, 1, 1, '')`,
+		"questions without a job":                              `INSERT INTO questions (job, key, run, body, callback, state, asked_at, closed_at) VALUES (7, 'k', 1, x'00', x'00', 2, 1, 1)`,
+		"open questions of jobs at their end":                  `INSERT INTO questions (job, key, run, body, callback, state, asked_at, closed_at) SELECT key, 'k', 1, x'00', x'00', 1, 1, 1 FROM jobs`,
 		"waits without a job that waits":                       `INSERT INTO waits (key, started_at, until, polls) SELECT key, 1, 1, 0 FROM jobs`,
 		"callbacks without a job":                              `UPDATE callbacks SET job_id = x'00'`,
 		"attempts without a callback":                          `DELETE FROM callbacks; INSERT INTO attempts VALUES (7,1,1,1,1,1,1,1,'',0,'','',0,NULL,NULL)`,

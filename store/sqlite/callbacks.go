@@ -107,9 +107,9 @@ func (s *Store) SettleAttempt(ctx context.Context, st job.Settlement) error {
 	s.w.starts.end(st.Callback.ID)
 	asked, early := st, !st.Callback.Event.Terminal()
 	after := settled(st)
-	var did ordered
+	var did answered
 	err := s.write(ctx, func(c *conn) error {
-		did = ordered{}
+		did = answered{}
 		if early && asked.State == job.Pending {
 			obsolete, err := c.obsolete(after.ID)
 			if err != nil {
@@ -139,14 +139,19 @@ func (s *Store) SettleAttempt(ctx context.Context, st job.Settlement) error {
 		if err := c.insertAttempt(after.ID, st.Attempt); err != nil || !early || after.State == job.Pending {
 			return err
 		}
-		return c.release(after, millis(st.At), &did)
+		if st.Question != nil {
+			if err := c.answer(after.JobID, after.ID, *st.Question, st.At, &did); err != nil {
+				return err
+			}
+		}
+		return c.release(after, millis(st.At), &did.ordered)
 	}, func(emit func(job.Change)) {
 		kind := job.CallbackSettled
 		if after.State == job.Pending {
 			kind = job.CallbackTried
 		}
 		emit(job.Change{Kind: kind, Callback: after})
-		did.announce(emit, nil)
+		did.announce(emit)
 	})
 	if err != nil {
 		return fmt.Errorf("settle %s: %w", st.Callback.ID.Callback(), err)

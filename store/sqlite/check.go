@@ -22,6 +22,8 @@ var contradictions = []struct{ what, query string }{
 	{"results without a job", `SELECT count(*) FROM results r WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.key = r.key)`},
 	{"runs without a job", `SELECT count(*) FROM runs r WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.key = r.job)`},
 	{"waits without a job that waits", `SELECT count(*) FROM waits w WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.key = w.key AND j.state = 3)`},
+	{"questions without a job", `SELECT count(*) FROM questions q WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.key = q.job)`},
+	{"open questions of jobs at their end", `SELECT count(*) FROM questions q JOIN jobs j ON j.key = q.job WHERE q.state = 1 AND j.state >= 4`},
 	{"callbacks without a job", `SELECT count(*) FROM callbacks c WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.key = c.job AND j.id = c.job_id)`},
 	{"attempts without a callback", `SELECT count(*) FROM attempts a WHERE NOT EXISTS (SELECT 1 FROM callbacks c WHERE c.key = a.callback)`},
 	{"bodies without a callback", `SELECT count(*) FROM callback_bodies b WHERE NOT EXISTS (SELECT 1 FROM callbacks c WHERE c.key = b.key)`},

@@ -252,6 +252,11 @@ func (s *Store) FinishRun(ctx context.Context, f job.Finish) error {
 		if early, err = c.isEarly(f); err != nil {
 			return err
 		}
+		if early || f.State == job.Accepted && f.Run != nil && (f.Waited || f.Job.Early) {
+			if err := c.closeQuestions(f, &did); err != nil {
+				return err
+			}
+		}
 		if early {
 			return c.endEarly(f, &did)
 		}
@@ -263,6 +268,7 @@ func (s *Store) FinishRun(ctx context.Context, f job.Finish) error {
 			return
 		}
 		announceFinish(emit, after, f)
+		did.announce(emit, after)
 	})
 	if err != nil {
 		return fmt.Errorf("finish %s: %w", f.Job.ID.Job(), err)

@@ -125,10 +125,11 @@ func (c *conn) release(settled *job.Callback, at int64, did *ordered) error {
 const nothingBefore = `NOT EXISTS (SELECT 1 FROM callbacks o INDEXED BY callbacks_early WHERE o.job = b.job AND o.state = 1
 	AND o.event NOT IN ` + terminalEvents + ` AND o.endpoint = b.endpoint AND o.url = b.url AND o.key < b.key)`
 
-// obsolete tells an early callback whose job has ended.
+// obsolete tells an early callback whose job has ended, and one whose question has.
 func (c *conn) obsolete(id job.ID) (yes bool, err error) {
 	err = c.bind(`SELECT 1 FROM callbacks c JOIN jobs j ON j.key = c.job
-		WHERE c.key = ? AND c.event NOT IN ` + terminalEvents + ` AND NOT c.resent AND j.state >= 4`).
+		WHERE c.key = ? AND (c.event NOT IN ` + terminalEvents + ` AND NOT c.resent AND j.state >= 4
+			OR c.event = 'ask' AND NOT EXISTS (SELECT 1 FROM questions q WHERE q.job = c.job AND q.callback = c.id AND q.state = 1))`).
 		key(id).each(func(*scanner) { yes = true })
 	return yes, err
 }

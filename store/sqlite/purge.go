@@ -48,6 +48,7 @@ func (c *conn) deleteJob(key int64) error {
 		`DELETE FROM callbacks WHERE job = ?`,
 		`DELETE FROM runs WHERE job = ?`,
 		`DELETE FROM waits WHERE key = ?`,
+		`DELETE FROM questions WHERE job = ?`,
 		`DELETE FROM results WHERE key = ?`,
 		`DELETE FROM requests WHERE key = ?`,
 		`DELETE FROM jobs WHERE key = ?`,

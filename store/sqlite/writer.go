@@ -211,7 +211,7 @@ func (w *writer) transaction(batch []*op) (err error) {
 
 // isAnswer tells the errors that are an op's answer from those that break a batch.
 func isAnswer(err error) bool {
-	return errors.Is(err, job.ErrNotFound) || errors.Is(err, job.ErrTerminal) || errors.Is(err, job.ErrExists) || errors.Is(err, job.ErrGone)
+	return errors.Is(err, job.ErrNotFound) || errors.Is(err, job.ErrTerminal) || errors.Is(err, job.ErrExists) || errors.Is(err, job.ErrGone) || errors.Is(err, job.ErrTooMany)
 }
 
 // translate makes what the disk refuses an ErrUnavailable: nothing was written,

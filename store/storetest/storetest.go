@@ -37,7 +37,7 @@ func Run(t *testing.T, fresh func(testing.TB) Harness) {
 		name  string
 		tests []test
 	}{
-		{"Intake", intakeTests}, {"Runs", runsTests}, {"Waits", waitTests}, {"Callbacks", callbackTests}, {"Lists", listTests},
+		{"Intake", intakeTests}, {"Runs", runsTests}, {"Waits", waitTests}, {"Questions", questionTests}, {"Callbacks", callbackTests}, {"Lists", listTests},
 		{"Apps", appTests}, {"Endpoints", endpointTests}, {"Order", orderTests}, {"Janitor", janitorTests}, {"Crash", crashTests},
 	} {
 		t.Run(topic.name, func(t *testing.T) {

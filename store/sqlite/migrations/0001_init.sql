@@ -131,6 +131,22 @@ CREATE TABLE waits (
   polls      INTEGER NOT NULL
 ) STRICT;
 
+-- What backends ask the callers.
+CREATE TABLE questions (
+  job          INTEGER NOT NULL,
+  key          TEXT NOT NULL,
+  run          INTEGER NOT NULL, -- that asked last
+  body         BLOB NOT NULL,    -- JSON
+  callback     BLOB NOT NULL,    -- id
+  state        INTEGER NOT NULL,
+  asked_at     INTEGER NOT NULL,
+  closed_at    INTEGER NOT NULL,
+  content_type TEXT,
+  answer       BLOB,
+  error        TEXT,             -- JSON
+  PRIMARY KEY (job, key)
+) STRICT, WITHOUT ROWID;
+
 -- The runs that failed. The one that succeeded is in the job's own row.
 CREATE TABLE runs (
   job         INTEGER NOT NULL,
