@@ -12,7 +12,7 @@ func (a *API) serveDocs(mux *http.ServeMux, operations []docs.Operation) error {
 	if a.opt.NoDocs {
 		return nil
 	}
-	opt := docs.Options{Operations: operations, Version: a.info().Version, Prefix: a.opt.Prefix, PublicURL: a.opt.PublicURL, Now: a.now}
+	opt := docs.Options{Operations: operations, Version: a.info().Version, Prefix: a.opt.Prefix, PublicURL: a.opt.PublicURL, Proof: a.opt.Proof, Now: a.now}
 	for _, k := range kinds {
 		opt.Problems = append(opt.Problems, docs.Problem{Code: k.code, Title: k.title, URL: docsURL + k.code, Status: k.status})
 	}

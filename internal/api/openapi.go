@@ -77,6 +77,7 @@ func (v *v1) document(operations []docs.Operation) ([]byte, error) {
 		v.addOperation(doc, op)
 		v.addWebhooks(doc, op)
 	}
+	v.addProof(doc)
 	b, err := json.Marshal(doc)
 	if err != nil {
 		return nil, fmt.Errorf("make the OpenAPI document: %w", err)
@@ -216,6 +217,40 @@ func (v *v1) addWebhooks(doc *huma.OpenAPI, op docs.Operation) {
 		request.Description = "Sent to the endpoints of the app that want this event. An endpoint may have a method and a format " +
 			"of its own. " + request.Description
 		doc.Webhooks[op.Name+"."+string(example.Event)] = pathItem(c.Method(), request)
+	}
+}
+
+// addProof describes what asks an endpoint whether it wants callbacks at all.
+func (v *v1) addProof(doc *huma.OpenAPI) {
+	word := &huma.Schema{Type: "string"}
+	header := func(name, description string) *huma.Param {
+		return &huma.Param{Name: name, In: "header", Required: true, Schema: word, Description: description}
+	}
+	request := &huma.Operation{Summary: "Whether an endpoint wants callbacks", Tags: []string{"Callbacks"},
+		Description: "Sent before anything else is sent to the endpoint, and again before the consent expires.",
+		Responses:   map[string]*huma.Response{"4XX": {Description: "No consent"}}}
+	switch v.opt.Proof {
+	case job.ProofChallenge:
+		request.OperationID, request.Security = "endpoint-verification", []map[string][]string{{schemeWebhook: {}}}
+		request.Parameters = []*huma.Param{header("webhook-id", "The request's id."), header("webhook-timestamp", "When it was signed, in seconds since 1970."),
+			header("webhook-signature", "The signature of Standard Webhooks, by the endpoint's secret.")}
+		request.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: &huma.Schema{
+			Type: "object", Required: []string{"type", "timestamp", "data"}, Properties: map[string]*huma.Schema{
+				"type": {Type: "string", Enum: []any{"endpoint.verification"}}, "timestamp": moment("When it was made."),
+				"data": {Type: "object", Required: []string{"endpoint", "challenge"}, Properties: map[string]*huma.Schema{
+					"endpoint": text("The endpoint's name."), "challenge": text("What consent repeats.")}},
+			}}}}}
+		request.Responses["2XX"] = &huma.Response{Description: "Consent: the challenge, plain or as JSON", Content: map[string]*huma.MediaType{
+			"application/json": {Schema: &huma.Schema{Type: "object", Required: []string{"challenge"}, Properties: map[string]*huma.Schema{"challenge": word}}},
+			"text/plain":       {Schema: word}}}
+		doc.Webhooks["endpoint.verification"] = &huma.PathItem{Post: request}
+	case job.ProofHandshake:
+		request.OperationID, request.Security = "endpoint-handshake", []map[string][]string{{}}
+		request.Parameters = []*huma.Param{header("webhook-request-origin", "The gateway's host.")}
+		request.Responses["2XX"] = &huma.Response{Description: "Consent, whatever the status", Headers: map[string]*huma.Param{
+			"WebHook-Allowed-Origin": {Description: "The gateway's host, or *: without it there is no consent.", Required: true, Schema: word},
+			"WebHook-Allowed-Rate":   {Description: "How many callbacks a minute are allowed; * or none for any number.", Schema: word}}}
+		doc.Webhooks["endpoint.handshake"] = &huma.PathItem{Options: request}
 	}
 }
 

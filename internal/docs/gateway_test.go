@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 type gateway struct {
 	url     string
 	gateway *ringback.Gateway
+	stop    func() // has it drain, and returns when it has ended
 }
 
 // start runs a gateway with an operation of each sort. change may be nil.
@@ -45,13 +47,14 @@ func start(t *testing.T, change func(*ringback.Options)) *gateway {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
 	go func() { done <- g.gateway.Run(ctx) }()
-	t.Cleanup(func() {
+	g.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 		server.Close()
 	})
+	t.Cleanup(g.stop)
 	return g
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ringback/ringback"
 	"github.com/ringback/ringback/internal/npmtest"
+	"github.com/ringback/ringback/job"
 )
 
 const jsFolder = "testdata/js"
@@ -34,6 +35,8 @@ func TestOpenAPIDocumentIsValid(t *testing.T) {
 	for name, change := range map[string]func(*ringback.Options){
 		"operations": nil,
 		"prefix":     func(o *ringback.Options) { o.Prefix = "/.ringback" },
+		"challenge":  func(o *ringback.Options) { o.Proof = job.ProofChallenge },
+		"handshake":  func(o *ringback.Options) { o.Proof, o.PublicURL = job.ProofHandshake, "https://api.example.com" },
 		"upstream": func(o *ringback.Options) {
 			o.Operations, o.Upstream = nil, &url.URL{Scheme: "http", Host: "127.0.0.1:9000"}
 		},

@@ -31,13 +31,14 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"duration": durationText, "bytes": bytesText, "words": words, "formatText": func(format string) string { return formatTexts[format] }, "first": func(i int) bool { return i == 0 },
 }).ParseFS(templateFiles, "templates/*.html"))
 
-// Options say what the page tells. All but Keys and PublicURL are required.
+// Options say what the page tells. All but Keys, PublicURL and Proof are required.
 type Options struct {
 	Operations []Operation
 	Problems   []Problem
 	Version    string
 	Prefix     string // of the gateway's own routes
 	PublicURL  string // where its routes are reached
+	Proof      job.Proof
 	// Keys are what callbacks to URLs that come with a call are signed with, where calls
 	// need no key. With it operations can be tried out; nil: they cannot.
 	Keys func(context.Context) (sign.Keys, error)
@@ -126,6 +127,7 @@ type shownPage struct {
 	Problems              []Problem
 	Secret                string
 	Try                   bool
+	Proof                 job.Proof
 }
 
 // shownOperation is an operation as the page shows it.
@@ -140,7 +142,7 @@ type shownOperation struct {
 
 func (s *Site) shown() shownPage {
 	p := shownPage{Version: s.opt.Version, Prefix: s.opt.Prefix, Base: cmp.Or(s.opt.PublicURL, "https://api.example.com"),
-		Problems: s.opt.Problems, Languages: languages(), Secret: SampleSecret, Try: s.opt.Keys != nil}
+		Problems: s.opt.Problems, Languages: languages(), Secret: SampleSecret, Try: s.opt.Keys != nil, Proof: s.opt.Proof}
 	for _, op := range s.opt.Operations {
 		shown := shownOperation{Operation: op, Call: op.call()}
 		shown.Curl = shown.Call.curl(p.Base, op.Method == "", s.opt.Keys != nil)

@@ -324,3 +324,34 @@ func TestPageShowsNoSecret(t *testing.T) {
 		wantNot(t, text, strings.TrimPrefix(secret, "whsec_"))
 	}
 }
+
+func TestPageTellsWhatAnEndpointHasToShow(t *testing.T) {
+	t.Parallel()
+	for proof, says := range map[job.Proof]string{job.ProofNone: "", job.ProofChallenge: "endpoint.verification", job.ProofHandshake: "WebHook-Allowed-Origin"} {
+		g := start(t, func(o *ringback.Options) { o.Proof, o.PublicURL = proof, "https://api.example.com" })
+		_, page := g.get(t, "/docs")
+		if strings.Contains(page, `id="consent"`) != (says != "") || !strings.Contains(page, says) {
+			t.Errorf("proof %q: %q is not told", proof, says)
+		}
+	}
+}
+
+func TestWhoWatchesAnInboxDoesNotHoldTheGatewayUp(t *testing.T) {
+	t.Parallel()
+	g := start(t, nil)
+	inbox, arrivals := g.inbox(t)
+	g.send(t, http.MethodPost, strings.TrimPrefix(inbox, g.url), nil, "")
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, g.url+arrivals, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	g.stop() // it waits for all that is under way
+	if read, err := io.ReadAll(resp.Body); err != nil || !strings.Contains(string(read), "arrived") {
+		t.Errorf("%q, %v", read, err)
+	}
+}
