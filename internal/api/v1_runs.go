@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +29,8 @@ type Runs interface {
 	// Ask asks the caller, and waits up to hold for the answer: an open question has none
 	// yet. ErrTooMany: it has asked too much; a *job.Error says why there is no answer.
 	Ask(ctx context.Context, token, key string, question []byte, hold time.Duration) (*job.Question, error)
+	// Progress takes how far a run is: JSON of at most job.MaxProgressBytes.
+	Progress(ctx context.Context, token string, value json.RawMessage) error
 }
 
 // ReplyToken names the tokens by which a question is answered. One holds the ids of its
@@ -64,6 +67,11 @@ func (v *v1) registerRuns(mux *http.ServeMux) {
 		Responses: map[string]*huma.Response{
 			"200": {Description: "The answer, with its own content type", Content: map[string]*huma.MediaType{"*/*": {}}},
 			"202": {Description: "There is none yet; ask again with the same key after Retry-After"}}})
+	v.talk(mux, "/v1/runs/{token}/progress", v.takeProgress, huma.Operation{OperationID: "report-progress", Summary: "Say how far a run is",
+		Description: "For an upstream: the body is any JSON of at most 16 KiB; the last one counts. The URL is the request's " +
+			"Ringback-Progress-Url.",
+		RequestBody: &huma.RequestBody{Required: true, Content: anyJSON},
+		Responses:   map[string]*huma.Response{"204": {Description: "It is taken note of"}}})
 	v.talk(mux, "/v1/replies/{token}", v.answerQuestion, huma.Operation{OperationID: "answer-question", Summary: "Answer a question",
 		Description: "For a receiver that answered the callback of an ask event with 202: the body is the answer, of at most 16 KiB. The URL " +
 			"is the event's reply_url. It is good once.",
@@ -113,6 +121,28 @@ func (v *v1) askCaller(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", cmp.Or(q.Answer.ContentType, "application/octet-stream"))
 		_, _ = w.Write(q.Answer.Body) // it can be asked for again
 	}
+}
+
+func (v *v1) takeProgress(w http.ResponseWriter, r *http.Request) {
+	up := v.upload(w, r)
+	value, err := io.ReadAll(io.LimitReader(up, job.MaxProgressBytes+1))
+	switch {
+	case err != nil:
+	case len(value) > job.MaxProgressBytes:
+		answerAtOnce(w, r)
+		kindTooLarge.problem("a progress has at most 16 KiB").write(w)
+		return
+	case !json.Valid(value):
+		err = job.ErrMalformed
+	default:
+		up.done()
+		err = v.opt.Runs.Progress(r.Context(), r.PathValue("token"), value)
+	}
+	if err != nil {
+		v.talkProblem(r, up, err).write(w)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 func (v *v1) answerQuestion(w http.ResponseWriter, r *http.Request) {

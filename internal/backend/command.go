@@ -3,6 +3,7 @@ package backend
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -106,7 +107,7 @@ func (c *Command) Run(ctx context.Context, run *Run) (*job.Result, error) {
 	defer document.Close()
 	within, kill := context.WithCancel(ctx)
 	defer kill()
-	p, err := c.start(within, env, document)
+	p, err := c.start(within, env, document, run.Report)
 	if err != nil {
 		if err := stopped(ctx); err != nil {
 			return nil, err
@@ -166,7 +167,7 @@ type process struct {
 
 // start runs the command until ctx is done. Then the group gets a SIGTERM, and,
 // when the command has exited or stopGrace is over, a SIGKILL.
-func (c *Command) start(ctx context.Context, env []string, document io.Reader) (*process, error) {
+func (c *Command) start(ctx context.Context, env []string, document io.Reader, report func(json.RawMessage)) (*process, error) {
 	stdout, toStdout, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -197,8 +198,10 @@ func (c *Command) start(ctx context.Context, env []string, document io.Reader) (
 	go func() {
 		defer close(p.told)
 		defer stderr.Close()
+		lines := &progressLines{to: p.stderr, report: report}
 		// Ends with the last writer, or at the deadline that supervise sets.
-		_, _ = io.Copy(p.stderr, stderr)
+		_, _ = io.Copy(lines, stderr)
+		lines.end()
 	}()
 	return p, nil
 }

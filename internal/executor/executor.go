@@ -74,6 +74,8 @@ type Executor struct {
 
 	closing bool    // what waits for an answer is handed back; mu guards it
 	answers waiters // for the ends of questions
+	// waiting take how far the runs are that wait in the store; mu guards it.
+	waiting map[job.ID]*reporter
 
 	stop context.CancelFunc
 	work sync.WaitGroup
@@ -95,7 +97,7 @@ var (
 
 // New makes an executor that does not run yet.
 func New(opt Options) *Executor {
-	e := &Executor{opt: opt, ops: map[string]Operation{}, held: map[job.ID]*held{}, metrics: newMetrics(opt.Registerer)}
+	e := &Executor{opt: opt, ops: map[string]Operation{}, held: map[job.ID]*held{}, waiting: map[job.ID]*reporter{}, metrics: newMetrics(opt.Registerer)}
 	workers := 0
 	for _, op := range opt.Operations {
 		op.Operation = op.WithDefaults()
@@ -155,6 +157,7 @@ func (e *Executor) Close(ctx context.Context) error {
 	if err := e.window.Close(ctx); err != nil {
 		return fmt.Errorf("close executor: %w", err)
 	}
+	e.endProgress()
 	return nil
 }
 
@@ -246,6 +249,7 @@ func (e *Executor) Committed(ch job.Change) {
 	case job.JobFinished:
 		e.metrics.jobs.WithLabelValues(ch.Job.Operation, ch.Job.State.String()).Inc()
 		if ch.Job.State == job.Canceled || ch.Job.State == job.Expired {
+			e.forgetProgress(ch.Job.ID)
 			e.end(ch.Job.ID)
 		}
 	}
@@ -478,6 +482,9 @@ func (e *Executor) conclude(ctx context.Context, op Operation, j *job.Job, o out
 	now := e.opt.Now()
 	run := &job.Run{N: o.n, StartedAt: o.started, FinishedAt: now}
 	later, isLater := errors.AsType[*backend.Later](o.err)
+	if o.waited && !isLater {
+		o.progress = e.lastProgress(j.ID)
+	}
 	switch {
 	case errors.Is(o.cutOff, errEnded):
 		e.discard(j, o.result)

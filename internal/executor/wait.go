@@ -347,3 +347,80 @@ func (e *Executor) resume(ctx, runCtx context.Context, op Operation, j *job.Job)
 	}
 	return o
 }
+
+// maxWaiting bounds the memory for the progress of runs that wait.
+const maxWaiting = 128
+
+// Progress takes how far the run of a token is: JSON of at most job.MaxProgressBytes.
+// Errors are those of Complete.
+func (e *Executor) Progress(ctx context.Context, token string, value json.RawMessage) error {
+	t, err := e.parseToken(token)
+	if err != nil {
+		return err
+	}
+	j, spoken, err := e.find(ctx, t)
+	if err != nil {
+		return err
+	}
+	if spoken != nil {
+		spoken.report(value)
+		return nil
+	}
+	e.reporterOf(j).report(value)
+	return nil
+}
+
+// reporterOf is what takes the progress of a job that waits.
+func (e *Executor) reporterOf(j *job.Job) *reporter {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if r := e.waiting[j.ID]; r != nil && r.n == j.Runs {
+		return r
+	}
+	for id, r := range e.waiting {
+		if len(e.waiting) < maxWaiting {
+			break
+		}
+		delete(e.waiting, id) // any one: it is made anew when its next progress comes
+		go r.stop()
+	}
+	r := &reporter{e: e, op: e.ops[j.Operation], n: j.Runs, started: j.Wait.StartedAt, j: j, begun: true}
+	e.waiting[j.ID] = r
+	return r
+}
+
+// lastProgress ends the reports of a run that waited, and returns what of them is not
+// stored.
+func (e *Executor) lastProgress(id job.ID) []byte {
+	e.mu.Lock()
+	r := e.waiting[id]
+	delete(e.waiting, id)
+	e.mu.Unlock()
+	if r == nil {
+		return nil
+	}
+	_, progress := r.stop()
+	return progress
+}
+
+// forgetProgress ends the reports of a job that has ended. It does not wait.
+func (e *Executor) forgetProgress(id job.ID) {
+	e.mu.Lock()
+	r := e.waiting[id]
+	delete(e.waiting, id)
+	e.mu.Unlock()
+	if r != nil {
+		go r.stop()
+	}
+}
+
+// endProgress ends all reports.
+func (e *Executor) endProgress() {
+	e.mu.Lock()
+	all := e.waiting
+	e.waiting = map[job.ID]*reporter{}
+	e.mu.Unlock()
+	for _, r := range all {
+		r.stop()
+	}
+}

@@ -69,7 +69,7 @@ type group[T any] struct {
 	name     string
 	queue    []T
 	back     []*Turn[T] // those that gave their turn away, and want it again
-	items    int // reserved, queued and running
+	items    int        // reserved, queued and running
 	running  int
 	isReady  bool
 	loading  bool
