@@ -105,21 +105,11 @@ func (s *Store) DueCallbacks(ctx context.Context) ([]job.Due, error) {
 // SettleAttempt implements job.Deliveries.
 func (s *Store) SettleAttempt(ctx context.Context, st job.Settlement) error {
 	s.w.starts.end(st.Callback.ID)
-	asked, early := st, !st.Callback.Event.Terminal()
 	after := settled(st)
-	var did answered
+	did := answeredIf(!st.Callback.Event.Terminal())
 	err := s.write(ctx, func(c *conn) error {
-		did = answered{}
-		if early && asked.State == job.Pending {
-			obsolete, err := c.obsolete(after.ID)
-			if err != nil {
-				return err
-			}
-			st = asked
-			if obsolete {
-				st.State, st.DueAt, st.Waiting = job.Discarded, time.Time{}, ""
-			}
-			after = settled(st)
+		if err := c.settleEarly(st, after, did); err != nil {
+			return err
 		}
 		b := c.bind(`UPDATE callbacks SET state = ?2, due_at = ?3, attempt_at = 0, attempts = ?4, settled_at = ?5, waiting = ?6,
 				last_status = ?7, last_error = ?8, rescued = ?9 WHERE key = ?1 AND state = 1`).
@@ -136,11 +126,11 @@ func (s *Store) SettleAttempt(ctx context.Context, st job.Settlement) error {
 		if c.Changes() == 0 {
 			return c.missing("callbacks", after.ID)
 		}
-		if err := c.insertAttempt(after.ID, st.Attempt); err != nil || !early || after.State == job.Pending {
+		if err := c.insertAttempt(after.ID, st.Attempt); err != nil || did == nil || after.State == job.Pending {
 			return err
 		}
 		if st.Question != nil {
-			if err := c.answer(after.JobID, after.ID, *st.Question, st.At, &did); err != nil {
+			if err := c.answer(after.JobID, after.ID, *st.Question, st.At, did); err != nil {
 				return err
 			}
 		}
@@ -151,7 +141,9 @@ func (s *Store) SettleAttempt(ctx context.Context, st job.Settlement) error {
 			kind = job.CallbackTried
 		}
 		emit(job.Change{Kind: kind, Callback: after})
-		did.announce(emit)
+		if did != nil {
+			did.announce(emit)
+		}
 	})
 	if err != nil {
 		return fmt.Errorf("settle %s: %w", st.Callback.ID.Callback(), err)

@@ -241,34 +241,24 @@ func (s *Store) due(ctx context.Context, sql string) (due []job.Due, err error) 
 func (s *Store) FinishRun(ctx context.Context, f job.Finish) error {
 	s.w.starts.end(f.Job.ID)
 	after := finished(f)
-	var did ordered
-	early := false
+	did := orderedIf(mayBeEarly(f))
 	err := s.write(ctx, func(c *conn) error {
-		did = ordered{}
-		err := c.updateFinished(after, f)
-		if err != nil {
+		if err := c.updateFinished(after, f); err != nil {
 			return err
 		}
-		if early, err = c.isEarly(f); err != nil {
-			return err
-		}
-		if early || f.State == job.Accepted && f.Run != nil && (f.Waited || f.Job.Early) {
-			if err := c.closeQuestions(f, &did); err != nil {
-				return err
-			}
-		}
-		if early {
-			return c.endEarly(f, &did)
+		if did != nil {
+			return c.finishEarly(f, did)
 		}
 		return c.insertCallbacks(f.Callbacks)
 	}, func(emit func(job.Change)) {
-		if early {
+		if did == nil || !did.early {
+			announceFinish(emit, after, f)
+		} else {
 			emit(job.Change{Kind: job.JobFinished, Job: after})
-			did.announce(emit, after)
-			return
 		}
-		announceFinish(emit, after, f)
-		did.announce(emit, after)
+		if did != nil {
+			did.announce(emit, after)
+		}
 	})
 	if err != nil {
 		return fmt.Errorf("finish %s: %w", f.Job.ID.Job(), err)

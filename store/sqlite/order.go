@@ -18,20 +18,19 @@ const terminalEvents = `('succeeded', 'failed', 'canceled', 'expired')`
 
 const behind = -1 // the due_at of a callback that waits for an older one
 
-// isEarly tells whether a finish ends a job that owed callbacks before. Of a run's
-// end it is known; who ends a job from outside may not have heard of the last.
-func (c *conn) isEarly(f job.Finish) (early bool, err error) {
-	if !f.State.Terminal() || f.Run != nil && !f.Waited && !f.Job.Early {
-		return false, nil
-	}
-	err = c.bind(`SELECT early FROM jobs WHERE key = ?`).key(f.Job.ID).each(func(row *scanner) { early = row.bool() })
-	return early, err
-}
-
 // ordered is what a write did to the callbacks of a job that has early ones, as they
 // are after it.
 type ordered struct {
+	early           bool // of an end: it is that of such a job
 	discarded, owed []*job.Callback
+}
+
+// orderedIf is nil where there is nothing to keep in order, as for nearly all.
+func orderedIf(needed bool) *ordered {
+	if !needed {
+		return nil
+	}
+	return &ordered{}
 }
 
 func (o ordered) announce(emit func(job.Change), j *job.Job) {
@@ -45,6 +44,54 @@ func announceOwed(emit func(job.Change), j *job.Job, owed []*job.Callback) {
 	for _, cb := range owed {
 		emit(job.Change{Kind: job.CallbackOwed, Job: j, Callback: cb})
 	}
+}
+
+// settleEarly makes after the end of a callback where it is an early one that would be
+// tried again though its job has ended. did is nil for all that are not early.
+func (c *conn) settleEarly(st job.Settlement, after *job.Callback, did *answered) error {
+	if did == nil {
+		return nil
+	}
+	*did = answered{}
+	if st.State != job.Pending {
+		return nil
+	}
+	obsolete, err := c.obsolete(after.ID)
+	if obsolete {
+		st.State, st.Waiting = job.Discarded, ""
+	}
+	*after = *settled(st)
+	return err
+}
+
+// mayBeEarly tells whether a finish may be about a job that has owed callbacks before.
+// Of a run's end it is known; who ends a job from outside may not have heard of the last.
+func mayBeEarly(f job.Finish) bool {
+	switch {
+	case f.State.Terminal():
+		return f.Job.Early || f.Run == nil || f.Waited
+	case f.State == job.Accepted:
+		return f.Run != nil && (f.Job.Early || f.Waited)
+	}
+	return false
+}
+
+// finishEarly is the rest of a finish of a job that may be early.
+func (c *conn) finishEarly(f job.Finish, did *ordered) error {
+	*did = ordered{}
+	if f.State.Terminal() {
+		err := c.bind(`SELECT early FROM jobs WHERE key = ?`).key(f.Job.ID).each(func(row *scanner) { did.early = row.bool() })
+		if err != nil {
+			return err
+		}
+		if !did.early {
+			return c.insertCallbacks(f.Callbacks)
+		}
+	}
+	if err := c.closeQuestions(f, did); err != nil || !did.early {
+		return err
+	}
+	return c.endEarly(f, did)
 }
 
 // endEarly discards the early callbacks that are pending and not claimed, and stores

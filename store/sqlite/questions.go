@@ -137,6 +137,14 @@ type answered struct {
 	key string
 }
 
+// answeredIf is nil where there can be no question, as for nearly all.
+func answeredIf(early bool) *answered {
+	if !early {
+		return nil
+	}
+	return &answered{}
+}
+
 func (a answered) announce(emit func(job.Change)) {
 	if a.job != nil {
 		emit(job.Change{Kind: job.QuestionClosed, Job: a.job, Name: a.key})
