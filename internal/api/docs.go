@@ -8,22 +8,17 @@ import (
 
 // serveDocs serves the page below /docs, and in a gateway without keys the inboxes of
 // those who try an operation out.
-func (a *API) serveDocs(mux *http.ServeMux, operations []docs.Operation) error {
+func (a *API) serveDocs(mux *http.ServeMux, operations func() []docs.Operation) {
 	if a.opt.NoDocs {
-		return nil
+		return
 	}
-	opt := docs.Options{Operations: operations, Version: a.info().Version, Prefix: a.opt.Prefix, PublicURL: a.opt.PublicURL, Proof: a.opt.Proof, Now: a.now}
+	opt := docs.Options{Operations: operations, Version: a.info().Version, Prefix: a.opt.Prefix, PublicURL: a.opt.PublicURL, Proof: a.opt.Proof, Log: a.opt.Log, Now: a.now}
 	for _, k := range kinds {
 		opt.Problems = append(opt.Problems, docs.Problem{Code: k.code, Title: k.title, URL: docsURL + k.code, Status: k.status})
 	}
 	if a.opt.Dev {
 		opt.Keys = a.opt.DevKeys
 	}
-	site, err := docs.New(opt)
-	if err != nil {
-		return err
-	}
-	a.docs = site
-	site.Register(mux)
-	return nil
+	a.docs = docs.New(opt)
+	a.docs.Register(mux)
 }

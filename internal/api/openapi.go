@@ -65,7 +65,7 @@ func (a *API) describe() []docs.Operation {
 }
 
 // document is the OpenAPI document: /v1 as it was registered, and the operations
-// of the configuration. It never changes, so it is made once.
+// of the configuration.
 func (v *v1) document(operations []docs.Operation) ([]byte, error) {
 	doc := v.huma.OpenAPI()
 	// huma adds its own error, which no route answers with.
@@ -212,7 +212,7 @@ func (v *v1) addWebhooks(doc *huma.OpenAPI, op docs.Operation) {
 	c := &op.Callbacks[0]
 	for _, example := range c.Examples {
 		request := callbackRequest(doc.Components, &op, c, func(e job.Event) bool { return e == example.Event })
-		request.OperationID = strings.ReplaceAll(op.Name, "_", "-") + "-" + string(example.Event)
+		request.OperationID = "on-" + strings.ReplaceAll(op.Name, "_", "-") + "-" + string(example.Event)
 		request.Summary = "The event " + string(example.Event) + " of a call of " + op.Name
 		request.Description = "Sent to the endpoints of the app that want this event. An endpoint may have a method and a format " +
 			"of its own. " + request.Description

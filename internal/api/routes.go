@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // ownHeaders stand in every answer of the gateway's own routes.
@@ -30,10 +31,7 @@ func (a *API) routes() (http.Handler, error) {
 			return nil, fmt.Errorf("operation %s: the route %q belongs to the gateway; set a prefix for its own routes", op.Name, op.Route)
 		}
 	}
-	own, err := a.ownRoutes()
-	if err != nil {
-		return nil, err
-	}
+	own := a.ownRoutes()
 	h := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if a.isOwn(r.URL.Path) {
 			own.ServeHTTP(w, r)
@@ -66,23 +64,27 @@ func (a *API) isOwn(path string) bool {
 	return strings.HasPrefix(rest, "/v1/")
 }
 
-func (a *API) ownRoutes() (http.Handler, error) {
+func (a *API) ownRoutes() http.Handler {
 	mux := http.NewServeMux()
-	operations := a.describe()
-	document, err := a.newV1(mux).document(operations)
-	if err != nil {
-		return nil, err
-	}
+	a.newV1(mux)
+	operations := sync.OnceValue(a.describe)
+	// Made when it is asked for, which most gateways never are, and of routes of its
+	// own: those in use read their schemas meanwhile.
+	document := sync.OnceValues(func() ([]byte, error) { return a.newV1(http.NewServeMux()).document(operations()) })
 	get := "GET " + a.opt.Prefix
 	mux.HandleFunc(get+"/healthz", a.healthz)
 	mux.HandleFunc(get+"/readyz", a.readyz)
-	mux.HandleFunc(get+"/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc(get+"/openapi.json", func(w http.ResponseWriter, r *http.Request) {
+		document, err := document()
+		if err != nil {
+			a.opt.Log.ErrorContext(r.Context(), "describe the gateway", "error", err)
+			kindInternal.problem("").write(w)
+			return
+		}
 		w.Header().Set("Content-Type", "application/vnd.oai.openapi+json;version=3.1")
 		_, _ = w.Write(document)
 	})
-	if err := a.serveDocs(mux, operations); err != nil {
-		return nil, err
-	}
+	a.serveDocs(mux, operations)
 	if a.opt.Metrics != nil {
 		mux.Handle(get+"/metrics", a.opt.Metrics)
 	}
@@ -93,7 +95,7 @@ func (a *API) ownRoutes() (http.Handler, error) {
 			h.Set(name, value)
 		}
 		routed.ServeHTTP(w, r)
-	}), nil
+	})
 }
 
 // answered gives each answer its deadlines, and answers a panic with a problem, where the answer has not begun.

@@ -136,7 +136,7 @@ func (s *Site) serveOpen(w http.ResponseWriter, r *http.Request) {
 	if err != nil || failures < 0 || failures > maxArrivals {
 		failures = 0
 	}
-	path := s.opt.Prefix + "/docs/inbox/" + s.inboxes.open(s.schemes[r.URL.Query().Get("operation")], failures)
+	path := s.opt.Prefix + "/docs/inbox/" + s.inboxes.open(s.schemes(r.URL.Query().Get("operation")), failures)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusCreated)
 	_ = json.NewEncoder(w).Encode(struct {

@@ -8,10 +8,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"html/template"
+	"log/slog"
 	"maps"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ringback/ringback/job"
@@ -28,12 +30,13 @@ var templateFiles embed.FS
 var verifyFiles embed.FS
 
 var templates = template.Must(template.New("").Funcs(template.FuncMap{
-	"duration": durationText, "bytes": bytesText, "words": words, "formatText": func(format string) string { return formatTexts[format] }, "first": func(i int) bool { return i == 0 },
+	"duration": durationText, "bytes": bytesText, "words": words, "formatText": func(format string) string { return formatTexts[format] },
 }).ParseFS(templateFiles, "templates/*.html"))
 
 // Options say what the page tells. All but Keys, PublicURL and Proof are required.
 type Options struct {
-	Operations []Operation
+	// Operations are asked for once, when they are first needed.
+	Operations func() []Operation
 	Problems   []Problem
 	Version    string
 	Prefix     string // of the gateway's own routes
@@ -42,6 +45,7 @@ type Options struct {
 	// Keys are what callbacks to URLs that come with a call are signed with, where calls
 	// need no key. With it operations can be tried out; nil: they cannot.
 	Keys func(context.Context) (sign.Keys, error)
+	Log  *slog.Logger
 	Now  func() time.Time
 }
 
@@ -55,35 +59,50 @@ type Problem struct {
 // that their callbacks arrive at. Make it with New, Register its routes, and Close it.
 type Site struct {
 	opt     Options
-	inboxes *inboxes                // nil: there are none
-	schemes map[string]sign.Schemes // of the operations
-	page    []byte
+	inboxes *inboxes // nil: there are none
+	page    func() ([]byte, error)
 }
 
-// New makes the page.
-func New(opt Options) (*Site, error) {
-	s := &Site{opt: opt, schemes: map[string]sign.Schemes{}}
-	for _, op := range opt.Operations {
-		s.schemes[op.Name], _ = sign.ParseSchemes(op.Callback.Signature) // the intake refuses what is malformed
-	}
-	var b bytes.Buffer
-	if err := templates.ExecuteTemplate(&b, "page.html", s.shown()); err != nil {
-		return nil, fmt.Errorf("write the documentation: %w", err)
-	}
-	s.page = b.Bytes()
+// New makes a site, whose page is written when it is first read.
+func New(opt Options) *Site {
+	s := &Site{opt: opt}
+	s.page = sync.OnceValues(func() ([]byte, error) {
+		var b bytes.Buffer
+		err := templates.ExecuteTemplate(&b, "page.html", s.shown())
+		return b.Bytes(), err
+	})
 	if opt.Keys != nil {
 		s.inboxes = newInboxes(opt.Keys, opt.Now)
 	}
-	return s, nil
+	return s
+}
+
+func (s *Site) servePage(w http.ResponseWriter, r *http.Request) {
+	page, err := s.page()
+	if err != nil {
+		s.opt.Log.ErrorContext(r.Context(), "write the documentation", "error", err)
+		http.Error(w, "The page could not be written.", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_, _ = w.Write(page) // nobody is left to tell
+}
+
+// schemes are those of an operation. The intake has refused what is malformed.
+func (s *Site) schemes(name string) sign.Schemes {
+	for _, op := range s.opt.Operations() {
+		if op.Name == name {
+			schemes, _ := sign.ParseSchemes(op.Callback.Signature)
+			return schemes
+		}
+	}
+	return nil
 }
 
 // Register adds the site's routes to a mux, below the prefix.
 func (s *Site) Register(mux *http.ServeMux) {
 	docs := s.opt.Prefix + "/docs"
-	mux.HandleFunc("GET "+docs, s.guarded(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = w.Write(s.page) // nobody is left to tell
-	}))
+	mux.HandleFunc("GET "+docs, s.guarded(s.servePage))
 	for _, name := range []string{"page.css", "page.js", "icon.svg"} {
 		mux.HandleFunc("GET "+docs+"/"+name, s.guarded(func(w http.ResponseWriter, r *http.Request) {
 			http.ServeFileFS(w, r, assets, "assets/"+name)
@@ -143,11 +162,11 @@ type shownOperation struct {
 func (s *Site) shown() shownPage {
 	p := shownPage{Version: s.opt.Version, Prefix: s.opt.Prefix, Base: cmp.Or(s.opt.PublicURL, "https://api.example.com"),
 		Problems: s.opt.Problems, Languages: languages(), Secret: SampleSecret, Try: s.opt.Keys != nil, Proof: s.opt.Proof}
-	for _, op := range s.opt.Operations {
+	for _, op := range s.opt.Operations() {
 		shown := shownOperation{Operation: op, Call: op.call()}
 		shown.Curl = shown.Call.curl(p.Base, op.Method == "", s.opt.Keys != nil)
 		shown.Try = p.Try && strings.Contains(shown.Call.Target+shown.Call.Body+fmt.Sprint(shown.Call.Header), SampleURL)
-		schemes := s.schemes[op.Name]
+		schemes := s.schemes(op.Name)
 		shown.Unsigned = schemes.Has(sign.SchemeNone)
 		shown.Schemes = schemeWords(schemes)
 		p.Operations = append(p.Operations, shown)
