@@ -38,7 +38,7 @@ func TestThereIsAnExampleOfEveryFormatAndEventAndItIsGenuine(t *testing.T) {
 	}
 	for _, signature := range []string{"", "v1a", `["v1","rfc9421"]`} {
 		op := job.Operation{Name: "scan", Callback: job.Contract{Template: `{a: .result.a}`, Format: job.FormatTemplate, Signature: signature,
-			Headers: map[string]string{"X-Order": "{$request.query.order}", "X-Fixed": "yes"}, Query: map[string]string{"k": "v w"}}}.WithDefaults()
+			Headers: map[string]string{"X-Order": "{$request.query.order}", "X-Fixed": "hunter2"}, Query: map[string]string{"k": "hunter2"}}}.WithDefaults()
 		examples, err := exampleSender(t, op).Examples(op, "application/json", []byte(`{"a": 1}`))
 		if err != nil {
 			t.Fatal(err)
@@ -47,7 +47,7 @@ func TestThereIsAnExampleOfEveryFormatAndEventAndItIsGenuine(t *testing.T) {
 			t.Errorf("%d examples, the first as %s; want %d", len(examples), examples[0].Format, n)
 		}
 		for _, e := range examples {
-			if !slices.Contains(job.Formats, e.Format) || !strings.HasPrefix(e.URL, "https://my.server/bar?k=v+w") || e.Header.Get("X-Fixed") != "yes" {
+			if !slices.Contains(job.Formats, e.Format) || !strings.HasPrefix(e.URL, "https://my.server/bar?k=fixed") || e.Header.Get("X-Fixed") != "fixed" {
 				t.Errorf("%s as %s goes to %s with %v", e.Event, e.Format, e.URL, e.Header)
 			}
 			if strings.Contains(signature, "v1") || signature == "" {

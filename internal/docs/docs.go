@@ -46,7 +46,7 @@ type Destination struct {
 	// Name is done, or the outcome that it is for: success, failure, progress. Further
 	// destinations are also-1, also-2 …
 	Name string
-	// Sources of its URL, tried in order: runtime expressions, or a URL.
+	// Sources of its URL, tried in order: runtime expressions, or the origin of a URL.
 	Sources []string
 	// Events that it is for; none: whichever are wanted.
 	Events []job.Event
@@ -138,6 +138,11 @@ func (d *Operation) describeDestinations() {
 	c := &d.Callback
 	add := func(name string, sources []string, events []job.Event) {
 		sources = slices.DeleteFunc(slices.Clone(sources), func(source string) bool { return !d.usable(source) })
+		for i, source := range sources {
+			if !strings.Contains(source, "$") {
+				sources[i] = job.Origin(source) // what stands behind it may be a secret
+			}
+		}
 		if len(sources) > 0 {
 			d.Destinations = append(d.Destinations, Destination{Name: name, Sources: sources, Events: events})
 		}

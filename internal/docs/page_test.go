@@ -101,7 +101,7 @@ func TestWhatTheConfigurationSaysIsEscaped(t *testing.T) {
 	const evil = `<script>alert(1)</script>`
 	g := start(t, func(o *ringback.Options) {
 		c := &o.Operations[0].Callback
-		c.Headers, c.Query = map[string]string{"X-Evil": evil}, map[string]string{evil: evil}
+		c.Headers, c.Query = map[string]string{"X-Evil": "{$request.query." + evil + "}"}, map[string]string{evil: evil}
 		c.Format, c.Template = job.FormatTemplate, `"`+evil+`", "text/html"`
 		c.Policy.Prefixes = []string{"https://my.server/" + "bar"}
 		o.Version = evil
@@ -314,14 +314,19 @@ func TestOnlySoManyInboxesAreKept(t *testing.T) {
 // Of what a gateway says of itself nothing may be a secret of its apps.
 func TestPageShowsNoSecret(t *testing.T) {
 	t.Parallel()
-	g := start(t, nil)
+	g := start(t, func(o *ringback.Options) {
+		c := &o.Operations[0].Callback
+		c.URL = []string{"{$request.query.callbackURL}", "https://hooks.example/hunter2?key=hunter2"}
+		c.Headers, c.Query = map[string]string{"X-Key": "hunter2"}, map[string]string{"key": "hunter2"}
+	})
 	secret, err := g.gateway.DevSecret(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, path := range []string{"/docs", "/openapi.json"} {
 		_, text := g.get(t, path)
-		wantNot(t, text, strings.TrimPrefix(secret, "whsec_"))
+		wantNot(t, text, strings.TrimPrefix(secret, "whsec_"), "hunter2")
+		want(t, text, "https://hooks.example")
 	}
 }
 
