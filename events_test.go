@@ -350,3 +350,24 @@ func (s stepsBackend) Run(ctx context.Context, run *backend.Run) (*job.Result, e
 		}
 	}
 }
+
+func TestAJobsStreamShowsItsProgress(t *testing.T) {
+	t.Parallel()
+	steps := make(chan int, 2)
+	g := setup(t, operation("work", "POST /work", stepper{steps}))
+	accepted := g.call(t, client.Call{Path: "/work"})
+	steps <- 7
+	seen := false
+	for e, err := range g.app.Events(t.Context(), accepted.ID) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(e.Job.Progress) == `{"step":7}` && !seen {
+			seen = true
+			steps <- -1
+		}
+	}
+	if j := g.done(t, accepted.ID); !seen || string(j.Progress) != `{"step":7}` {
+		t.Errorf("seen: %v; at the end: %s", seen, j.Progress)
+	}
+}
