@@ -14,7 +14,8 @@ import (
 	"github.com/ringback/ringback/job"
 )
 
-// maxJobCallbacks is more than the events there are.
+// maxJobCallbacks bounds how many of its callbacks a job shows, the newest first: of
+// progress there may be any number.
 const maxJobCallbacks = 100
 
 var operationName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
