@@ -5,7 +5,6 @@ package docs
 
 import (
 	"encoding/json"
-	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -43,13 +42,22 @@ type Parameter struct {
 
 // Destination is one place that callbacks go to.
 type Destination struct {
-	// Name is done, or the outcome that it is for: success, failure, progress. Further
-	// destinations are also-1, also-2 …
-	Name string
 	// Sources of its URL, tried in order: runtime expressions, or the origin of a URL.
 	Sources []string
 	// Events that it is for; none: whichever are wanted.
 	Events []job.Event
+	also   bool // it is one beside callback.url
+}
+
+// purpose says what its URL is for.
+func (d *Destination) purpose() string {
+	switch {
+	case len(d.Events) > 0:
+		return "Where the callback goes that tells of " + words(d.Events) + "."
+	case d.also:
+		return "Where the callbacks go, too."
+	}
+	return "Where the callbacks go."
 }
 
 // Callback is what arrives in one format.
@@ -136,7 +144,7 @@ var (
 
 func (d *Operation) describeDestinations() {
 	c := &d.Callback
-	add := func(name string, sources []string, events []job.Event) {
+	add := func(also bool, sources []string, events []job.Event) {
 		sources = slices.DeleteFunc(slices.Clone(sources), func(source string) bool { return !d.usable(source) })
 		for i, source := range sources {
 			if !strings.Contains(source, "$") {
@@ -144,16 +152,16 @@ func (d *Operation) describeDestinations() {
 			}
 		}
 		if len(sources) > 0 {
-			d.Destinations = append(d.Destinations, Destination{Name: name, Sources: sources, Events: events})
+			d.Destinations = append(d.Destinations, Destination{Sources: sources, Events: events, also: also})
 		}
 	}
-	add("done", c.URL, nil)
-	for i, sources := range c.Also {
-		add(fmt.Sprintf("also-%d", i+1), sources, nil)
+	add(false, c.URL, nil)
+	for _, sources := range c.Also {
+		add(true, sources, nil)
 	}
-	add("success", c.Success, successEvents)
-	add("failure", c.Failure, failureEvents)
-	add("progress", c.Progress, progressEvents)
+	add(true, c.Success, successEvents)
+	add(true, c.Failure, failureEvents)
+	add(true, c.Progress, progressEvents)
 }
 
 // usable tells whether callbacks can go to what a source of a URL says: to one that is
@@ -165,7 +173,7 @@ func (d *Operation) usable(source string) bool {
 // describeCall finds the parameters of a call.
 func (d *Operation) describeCall() {
 	for _, m := range pathWildcard.FindAllStringSubmatch(d.Path, -1) {
-		d.Parameters = append(d.Parameters, Parameter{Name: m[1], In: "path", Required: true})
+		d.Parameters = append(d.Parameters, Parameter{Name: m[1], In: "path", Required: true, Description: "A part of the path."})
 	}
 	single := len(d.Destinations) == 1 && len(d.Destinations[0].Sources) == 1
 	for _, destination := range d.Destinations {
@@ -174,7 +182,7 @@ func (d *Operation) describeCall() {
 			for _, found := range d.read(text, "A part of where the callback goes.") {
 				if lone {
 					found.URL, found.Required = true, found.In == "path" || single && d.Callback.Required
-					found.Description = "Where the callback goes (" + destination.Name + ")."
+					found.Description = destination.purpose()
 				}
 				d.declare(found)
 			}
