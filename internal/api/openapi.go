@@ -262,7 +262,8 @@ func callbackRequest(components *huma.Components, op *docs.Operation, c *docs.Ca
 			"Any 2xx settles it, 410 and 415 end it; after any other answer, or none, there is another attempt as long as the schedule lasts.",
 		Tags: []string{"Callbacks"}, Parameters: parameters(c.Parameters), Security: callbackSecurity(c),
 		Responses: map[string]*huma.Response{
-			"2XX": {Description: "Taken. The answer's body is kept with the attempt, up to 16 KiB."},
+			"2XX": {Description: "Taken. The answer's body is kept with the attempt, up to 16 KiB. With the event ask it is the answer " +
+				"to the question; 202 means that it comes later, to reply_url."},
 			"4XX": {Description: "Not taken. 410 and 415 end the callback, after any other one it is repeated."},
 		},
 	}

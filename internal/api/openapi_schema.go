@@ -81,6 +81,7 @@ func dataSchema(schemas huma.Registry) *huma.Schema {
 				"result_base64": encoded,
 				"result_url":    link,
 				"progress":      {Description: "With the event progress: what the backend said."},
+				"question_key":  text("With the event ask: the same question has the same key."),
 				"question":      {Description: "With the event ask: what the backend wants to know."},
 				"reply_url":     {Type: "string", Format: "uri-reference", Description: "With the event ask: where an answer may be sent later."},
 				"error":         failure,

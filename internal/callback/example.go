@@ -1,6 +1,7 @@
 package callback
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -46,6 +47,9 @@ func (s *Sender) Examples(op job.Operation, contentType string, result []byte) (
 	var failed error
 	for _, format := range sampleFormats(op) {
 		for _, event := range sampleEvents {
+			if event == job.EventAsk && (s.opt.ReplyURL == nil || !asks(format)) {
+				continue
+			}
 			e, err := s.example(op, format, event, &job.Result{Status: http.StatusOK, ContentType: contentType,
 				Body: job.Body{Inline: result, Size: int64(len(result))}}, keys)
 			if err != nil {
@@ -70,17 +74,31 @@ func sampleFormats(op job.Operation) []string {
 }
 
 // sampleEvents are all, the most frequent first.
-var sampleEvents = append(slices.Clone(job.Events), job.EventAccepted, job.EventRunning, job.EventProgress)
+var sampleEvents = append(slices.Clone(job.Events), job.EventAccepted, job.EventRunning, job.EventProgress, job.EventAsk)
+
+// asks tells whether OweAsk says a question in this format.
+func asks(format string) bool {
+	return format == job.FormatEnvelope || format == job.FormatCloudEvents || format == job.FormatCloudEventsStructured
+}
 
 func (s *Sender) example(op job.Operation, format string, event job.Event, result *job.Result, keys sign.Keys) (Example, error) {
 	j := sampleJob(op, event, result)
 	cb := &job.Callback{ID: sampleID('b'), JobID: j.ID, App: j.App, Operation: op.Name, Event: event,
 		URL: j.Targets[0].URL, CreatedAt: sampleTime}
-	if event == job.EventProgress {
+	switch event {
+	case job.EventProgress:
 		cb.Data = []byte(`{"percent":40}`)
+	case job.EventAsk:
+		reply := s.opt.ReplyURL(j.ID, cb.ID)
+		reply = reply[:strings.LastIndexByte(reply, '/')+1] + "0123456789" // good for nothing
+		// Strings and JSON always have a JSON form.
+		cb.Data, _ = json.Marshal(question{Key: "colour", Question: json.RawMessage(`{"which":["red","blue"]}`), ReplyURL: reply})
 	}
 	cb.Method, cb.Format = choose(&job.Target{Format: format}, &job.Endpoint{}, &op.Callback)
-	m := message{cb: cb, job: j}
+	if event == job.EventAsk && job.Bodiless(cb.Method) {
+		cb.Method = http.MethodPost
+	}
+	m := message{cb: cb, job: asOf(cb, j)}
 	if err := s.freezeSample(m); err != nil {
 		return Example{}, err
 	}
@@ -131,8 +149,6 @@ func sampleJob(op job.Operation, event job.Event, result *job.Result) *job.Job {
 		j.State, j.FinishedAt = job.Running, time.Time{}
 	}
 	switch event {
-	case job.EventAccepted:
-		j.State, j.StartedAt = job.Accepted, time.Time{}
 	case job.EventSucceeded:
 		j.Result = result
 	case job.EventFailed:

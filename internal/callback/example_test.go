@@ -22,7 +22,8 @@ func exampleSender(t *testing.T, op job.Operation) *Sender {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	return New(Options{Client: client, Operations: []job.Operation{op}, ResultLink: link, UserAgent: "Ringback/1",
+	return New(Options{Client: client, Operations: []job.Operation{op}, ResultLink: link,
+		ReplyURL: func(job.ID, job.ID) string { return "https://api.example.com/v1/replies/secret" }, UserAgent: "Ringback/1",
 		Log: slog.New(slog.DiscardHandler), Now: time.Now, Registerer: prometheus.NewRegistry()})
 }
 
@@ -43,10 +44,13 @@ func TestThereIsAnExampleOfEveryFormatAndEventAndItIsGenuine(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n := len(job.Formats) * len(job.AllEvents); len(examples) < n || examples[0].Format != job.FormatTemplate {
+		if n := len(job.Formats)*len(job.AllEvents) + 3; len(examples) != n || examples[0].Format != job.FormatTemplate {
 			t.Errorf("%d examples, the first as %s; want %d", len(examples), examples[0].Format, n)
 		}
 		for _, e := range examples {
+			if strings.Contains(string(e.Body), "secret") {
+				t.Errorf("%s as %s has a link that is good for something", e.Event, e.Format)
+			}
 			if !slices.Contains(job.Formats, e.Format) || !strings.HasPrefix(e.URL, "https://my.server/bar?k=fixed") || e.Header.Get("X-Fixed") != "fixed" {
 				t.Errorf("%s as %s goes to %s with %v", e.Event, e.Format, e.URL, e.Header)
 			}
