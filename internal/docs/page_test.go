@@ -47,11 +47,14 @@ func TestPageTellsEveryFormatAndEvent(t *testing.T) {
 		t.Errorf("header %v", resp.Header)
 	}
 	for _, format := range job.Formats {
+		if !regexp.MustCompile(`<b>` + format + `</b> <span class="method">[A-Z]+</span> <span class="own">[a-z]`).MatchString(page) {
+			t.Errorf("what %s is stands nowhere", format)
+		}
 		for _, event := range job.AllEvents {
 			want(t, page, fmt.Sprintf(`aria-label="notify.%s as %s"`, event, format))
 		}
 	}
-	want(t, page, `<h2 id="scan-title">scan <code class="route">PUT /scan/{region}/{rest}</code>`, "{$request.body#/callback/url}",
+	want(t, page, `aria-label="notify.ask as envelope"`, "which", `<h2 id="scan-title">scan <code class="route">PUT /scan/{region}/{rest}</code>`, "{$request.body#/callback/url}",
 		"-d &#39;{&#34;callback&#34;:{&#34;url&#34;:&#34;https://my.server/bar&#34;},&#34;order&#34;:7}&#39;",
 		"A call may choose: url, state, events, method, format.", "5s, 30s, 2m, 10m, 30m, 2h, 6h, 12h, 24h", "<code>callback_required</code>",
 		"&#34;order&#34;: 7", "An attempt has 15s.", "without one the call is refused", "<code>X-Order</code>")
