@@ -103,6 +103,7 @@ func (s *Site) schemes(name string) sign.Schemes {
 func (s *Site) Register(mux *http.ServeMux) {
 	docs := s.opt.Prefix + "/docs"
 	mux.HandleFunc("GET "+docs, s.guarded(s.servePage))
+	mux.HandleFunc("GET "+docs+"/{$}", s.guarded(s.servePage))
 	for _, name := range []string{"page.css", "page.js", "icon.svg"} {
 		mux.HandleFunc("GET "+docs+"/"+name, s.guarded(func(w http.ResponseWriter, r *http.Request) {
 			http.ServeFileFS(w, r, assets, "assets/"+name)

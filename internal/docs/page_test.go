@@ -124,7 +124,7 @@ func TestWhatTheConfigurationSaysIsEscaped(t *testing.T) {
 func TestPageIsGuarded(t *testing.T) {
 	t.Parallel()
 	g := start(t, nil)
-	for _, path := range []string{"/docs", "/docs/page.css", "/docs/page.js", "/docs/icon.svg"} {
+	for _, path := range []string{"/docs", "/docs/", "/docs/page.css", "/docs/page.js", "/docs/icon.svg"} {
 		resp, _ := g.get(t, path)
 		if resp.StatusCode != http.StatusOK {
 			t.Errorf("%s: %s", path, resp.Status)
@@ -135,6 +135,19 @@ func TestPageIsGuarded(t *testing.T) {
 			if !strings.Contains(resp.Header.Get(name), part) {
 				t.Errorf("%s: %s is %q", path, name, resp.Header.Get(name))
 			}
+		}
+	}
+}
+
+func TestPageAnswersOtherMethodsAndPathsWithProblems(t *testing.T) {
+	t.Parallel()
+	g := start(t, nil)
+	for request, wanted := range map[string]string{"POST /docs": "405 method_not_allowed", "GET /docs/page.html": "404 not_found", "PUT /docs/inbox": "405 method_not_allowed"} {
+		method, path, _ := strings.Cut(request, " ")
+		status, body := g.send(t, method, path, nil, "")
+		var problem struct{ Code string }
+		if err := json.Unmarshal([]byte(body), &problem); err != nil || fmt.Sprint(status, " ", problem.Code) != wanted {
+			t.Errorf("%s: %d %s, want %s", request, status, body, wanted)
 		}
 	}
 }
