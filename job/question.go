@@ -42,12 +42,11 @@ type QuestionEnd struct {
 	Error  *Error
 }
 
+// The bounds of a question, of an answer, and of how many questions a job may ask.
 const (
-	// MaxQuestionBytes bounds a question, MaxAnswerBytes an answer.
 	MaxQuestionBytes = 16 << 10
 	MaxAnswerBytes   = 16 << 10
-	// MaxQuestions bounds how many there may be of a job.
-	MaxQuestions = 100
+	MaxQuestions     = 100
 )
 
 // IsQuestionKey tells what can be the key of a question: 1 to 128 printable characters

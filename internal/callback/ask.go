@@ -33,9 +33,7 @@ func (s *Sender) OweAsk(ctx context.Context, j *job.Job, key string, body []byte
 	cb := s.owe(ctx, j, t, news{event: job.EventAsk, at: at, make: func(cb *job.Callback) {
 		// A string, JSON and a string always have a JSON form.
 		cb.Data, _ = json.Marshal(question{Key: key, Question: body, ReplyURL: s.opt.ReplyURL(j.ID, cb.ID)})
-		switch cb.Format {
-		case job.FormatCloudEvents, job.FormatCloudEventsStructured:
-		default: // the others need not say what an event carries
+		if !asks(cb.Format) {
 			cb.Format = job.FormatEnvelope
 		}
 		if job.Bodiless(cb.Method) {

@@ -354,11 +354,7 @@ func (e *Executor) run(ctx context.Context, j *job.Job, turn *window.Turn[*job.J
 	if talks := op.async != nil && op.async.Talks(); talks || op.asks {
 		a.talk = &talk{job: j, n: n, report: r.report, ctx: runCtx, turn: turn, started: now, until: now.Add(timeout), once: op.AtMostOnce,
 			stored: make(chan struct{})}
-		if talks {
-			e.giveToken(a.talk)
-			o.token = a.talk.hash[:]
-		}
-		e.speaks(a.talk)
+		o.token = e.speaks(a.talk, talks)
 	}
 	o.result, o.err = e.attempt(runCtx, j, a)
 	o.cutOff = context.Cause(runCtx)

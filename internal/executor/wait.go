@@ -66,13 +66,14 @@ type runToken struct {
 	hash [sha256.Size]byte
 }
 
-// giveToken makes the token of a run.
-func (e *Executor) giveToken(t *talk) {
+// giveToken makes the token of a run, and returns its hash.
+func (e *Executor) giveToken(t *talk) []byte {
 	payload := make([]byte, tokenBytes)
 	rand.Read(payload[copy(payload, t.job.ID[:])+4:])
 	binary.BigEndian.PutUint32(payload[len(t.job.ID):], uint32(t.n))
 	token := e.opt.Seal.Token(tokenUse, payload)
 	t.hash, t.link = sha256.Sum256([]byte(token)), e.opt.RunURL(token)
+	return t.hash[:]
 }
 
 func (t *talk) links() *backend.Links {
@@ -92,13 +93,18 @@ func (e *Executor) parseToken(token string) (t runToken, err error) {
 	return t, nil
 }
 
-// speaks lets the upstream of a held run speak about it.
-func (e *Executor) speaks(t *talk) {
+// speaks lets a held run ask, and where it talks its upstream speak about it, by the
+// token whose hash it returns.
+func (e *Executor) speaks(t *talk, talks bool) (token []byte) {
+	if talks {
+		token = e.giveToken(t)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if h := e.held[t.job.ID]; h != nil {
 		h.talk = t
 	}
+	return token
 }
 
 // returned notes that the backend of a run has returned, and what its upstream has

@@ -101,7 +101,7 @@ func (c *conn) ask(a job.Asking, did *ordered) (*job.Question, error) {
 
 // runGoesOn is ErrGone unless a job is at this run, be its start written or not.
 func (c *conn) runGoesOn(id job.ID, run int) error {
-	err := error(job.ErrNotFound)
+	err := job.ErrNotFound
 	scanErr := c.bind(`SELECT state < 4 AND (runs = ?3 AND state > 1 OR runs = ?3 - 1 AND state = 1 AND due_at = 0) FROM jobs WHERE key = ?1 AND id = ?2`).
 		key(id).id(id).int(int64(run)).each(func(row *scanner) {
 		if err = nil; !row.bool() {
@@ -119,7 +119,7 @@ func (s *Store) Answer(ctx context.Context, id, callback job.ID, end job.Questio
 		if err := c.answer(id, callback, end, at, &did); err != nil || did.job != nil {
 			return err
 		}
-		err := error(job.ErrNotFound)
+		err := job.ErrNotFound
 		scanErr := c.bind(`SELECT state FROM questions WHERE job = ? AND callback = ?`).key(id).id(callback).each(func(row *scanner) {
 			if err = job.ErrGone; job.QuestionState(row.int()) == job.Answered {
 				err = job.ErrExists

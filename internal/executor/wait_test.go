@@ -1,0 +1,190 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ringback/ringback/internal/backend"
+	"github.com/ringback/ringback/internal/body"
+	"github.com/ringback/ringback/internal/seal"
+	"github.com/ringback/ringback/job"
+	"github.com/ringback/ringback/store/sqlite"
+)
+
+// chatty is a backend that talks. Its runs go on until they are let go, whatever their
+// context says, and say "later" then.
+type chatty struct {
+	links chan *backend.Links
+	goOn  chan struct{}
+}
+
+func (c *chatty) Run(_ context.Context, run *backend.Run) (*job.Result, error) {
+	c.links <- run.Links
+	<-c.goOn
+	return nil, &backend.Later{}
+}
+
+func (c *chatty) Talks() bool { return true }
+
+func (c *chatty) Poll(context.Context, *backend.Run, *job.Wait) (*job.Result, error) {
+	return nil, errors.New("nothing is polled")
+}
+
+func (c *chatty) Completed(ctx context.Context, run *backend.Run, _ http.Header, from io.Reader) (*job.Result, error) {
+	b, err := run.ReadResult(ctx, from)
+	return &job.Result{Status: 200, Body: b}, err
+}
+
+// talking is an executor of a chatty backend, and a job that runs.
+func talking(t *testing.T) (*Executor, *sqlite.Store, *chatty, job.ID, string) {
+	t.Helper()
+	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "r.db"), sqlite.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bodies, err := body.OpenDir(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealer, err := seal.New(make([]byte, seal.KeyBytes))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &chatty{links: make(chan *backend.Links, 1), goOn: make(chan struct{})}
+	e := New(Options{Store: store, Reader: store, Questions: store, Bodies: bodies, Seal: sealer,
+		Operations: []Operation{{Operation: job.Operation{Name: "work"}, Backend: c}},
+		RunURL:     func(token string) string { return "/" + token },
+		Owe:        func(context.Context, *job.Job, job.State, time.Time) []job.OwedCallback { return nil },
+		Disown:     func(*job.Job, []job.OwedCallback) {}, Log: slog.New(slog.DiscardHandler), Now: time.Now, Registerer: prometheus.NewRegistry()})
+	store.Committed(e.Committed)
+	if err := e.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := e.Close(ctx); err != nil {
+			t.Error(err)
+		}
+		store.Close()
+	})
+	now := time.Now()
+	j := &job.Job{ID: store.NewID(now), App: "shop", Operation: "work", State: job.Accepted, CreatedAt: now, DueAt: now}
+	if _, err := store.Accept(t.Context(), job.Acceptance{Job: j, Claimed: e.Reserve("work", j.MemoryBytes())}); err != nil {
+		t.Fatal(err)
+	}
+	token, _, _ := strings.Cut(strings.TrimPrefix((<-c.links).Completion, "/"), "/")
+	return e, store, c, j.ID, token
+}
+
+func complete(t *testing.T, e *Executor, token, result string) error {
+	t.Helper()
+	return e.Complete(t.Context(), token, http.Header{}, strings.NewReader(result))
+}
+
+func TestTwoCompletionsOfARunInMemoryAreOne(t *testing.T) {
+	t.Parallel()
+	e, store, c, id, token := talking(t)
+	errs := make(chan error, 2)
+	for _, result := range []string{"one", "two"} {
+		go func() { errs <- e.Complete(context.Background(), token, http.Header{}, strings.NewReader(result)) }()
+	}
+	// The backend has not returned: the first one waits, and the second one need not.
+	if err := <-errs; !errors.Is(err, job.ErrExists) {
+		t.Errorf("the second completion: %v", err)
+	}
+	close(c.goOn)
+	if err := <-errs; err != nil {
+		t.Errorf("the first completion: %v", err)
+	}
+	j, err := store.WholeJob(t.Context(), "", id)
+	if err != nil || j.State != job.Succeeded || j.Runs != 1 {
+		t.Fatalf("%+v, %v", j, err)
+	}
+	if err := complete(t, e, token, "three"); !errors.Is(err, job.ErrGone) {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+func TestACompletionOfACanceledRunChangesNothing(t *testing.T) {
+	t.Parallel()
+	e, store, c, id, token := talking(t)
+	j, err := store.WholeJob(t.Context(), "", id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.FinishRun(t.Context(), job.Finish{Job: j, State: job.Canceled, At: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() { done <- e.Complete(context.Background(), token, http.Header{}, strings.NewReader("late")) }()
+	close(c.goOn)
+	if err := <-done; !errors.Is(err, job.ErrGone) {
+		t.Errorf("%v", err)
+	}
+	if j, err := store.WholeJob(t.Context(), "", id); err != nil || j.State != job.Canceled || j.Result != nil {
+		t.Errorf("%+v, %v", j, err)
+	}
+}
+
+func TestATokenIsGoodForItsRunAlone(t *testing.T) {
+	t.Parallel()
+	e, store, c, id, token := talking(t)
+	changed := "A" + token[1:]
+	if changed == token {
+		changed = "B" + token[1:]
+	}
+	for _, wrong := range []string{"", "x", token[:len(token)-1], token + "A", changed} {
+		if err := complete(t, e, wrong, "forged"); !errors.Is(err, job.ErrNotFound) {
+			t.Errorf("%q: %v", wrong, err)
+		}
+	}
+	// One that was made for the same run, by a process that has crashed.
+	other := &talk{job: &job.Job{ID: id}, n: 1}
+	e.giveToken(other)
+	twin := strings.TrimPrefix(other.link, "/")
+	if err := complete(t, e, twin, "forged"); !errors.Is(err, job.ErrGone) {
+		t.Errorf("while it runs: %v", err)
+	}
+	close(c.goOn)
+	for {
+		j, err := store.WholeJob(t.Context(), "", id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if j.State == job.Waiting {
+			break
+		}
+	}
+	if err := complete(t, e, twin, "forged"); !errors.Is(err, job.ErrGone) {
+		t.Errorf("while it waits: %v", err)
+	}
+	if err := complete(t, e, token, "good"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPollsBecomeRarerAndHeedTheUpstreamWithinBounds(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		asked time.Duration
+		polls int
+		want  time.Duration
+	}{
+		{0, 0, time.Second}, {0, 1, 2 * time.Second}, {0, 4, 16 * time.Second}, {0, 5, 30 * time.Second}, {0, 1 << 30, 30 * time.Second},
+		{time.Millisecond, 9, time.Second}, {7 * time.Second, 0, 7 * time.Second}, {time.Hour, 0, 10 * time.Minute},
+	} {
+		if got := pollDelay(tt.asked, tt.polls); got != tt.want {
+			t.Errorf("after %d polls and asked for %v: %v, want %v", tt.polls, tt.asked, got, tt.want)
+		}
+	}
+}
