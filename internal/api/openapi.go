@@ -204,19 +204,25 @@ func pathItem(method string, request *huma.Operation) *huma.PathItem {
 }
 
 // addWebhooks describes what arrives at a registered endpoint, event by event, in the
-// format of the operation.
+// format of the operation. A question has one of its own where that cannot say it.
 func (v *v1) addWebhooks(doc *huma.OpenAPI, op docs.Operation) {
-	if len(op.Callbacks) == 0 {
-		return
+	for i := range op.Callbacks {
+		v.addWebhooksOf(doc, op, &op.Callbacks[i])
 	}
-	c := &op.Callbacks[0]
+}
+
+func (v *v1) addWebhooksOf(doc *huma.OpenAPI, op docs.Operation, c *docs.Callback) {
 	for _, example := range c.Examples {
+		name := op.Name + "." + string(example.Event)
+		if doc.Webhooks[name] != nil {
+			continue
+		}
 		request := callbackRequest(doc.Components, &op, c, func(e job.Event) bool { return e == example.Event })
 		request.OperationID = "on-" + strings.ReplaceAll(op.Name, "_", "-") + "-" + string(example.Event)
 		request.Summary = "The event " + string(example.Event) + " of a call of " + op.Name
 		request.Description = "Sent to the endpoints of the app that want this event. An endpoint may have a method and a format " +
 			"of its own. " + request.Description
-		doc.Webhooks[op.Name+"."+string(example.Event)] = pathItem(c.Method(), request)
+		doc.Webhooks[name] = pathItem(example.Method, request)
 	}
 }
 
