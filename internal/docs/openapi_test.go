@@ -2,8 +2,10 @@ package docs_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"net/url"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -35,8 +37,11 @@ func TestOpenAPIDocumentIsValid(t *testing.T) {
 	for name, change := range map[string]func(*ringback.Options){
 		"operations": nil,
 		"prefix":     func(o *ringback.Options) { o.Prefix = "/.ringback" },
-		"challenge":  func(o *ringback.Options) { o.Proof = job.ProofChallenge },
-		"handshake":  func(o *ringback.Options) { o.Proof, o.PublicURL = job.ProofHandshake, "https://api.example.com" },
+		"odd method": func(o *ringback.Options) {
+			o.Operations[0].Route, o.Operations[0].Callback.Format = "PURGE /odd/{rest...}", job.FormatQuery
+		},
+		"challenge": func(o *ringback.Options) { o.Proof = job.ProofChallenge },
+		"handshake": func(o *ringback.Options) { o.Proof, o.PublicURL = job.ProofHandshake, "https://api.example.com" },
 		"upstream": func(o *ringback.Options) {
 			o.Operations, o.Upstream = nil, &url.URL{Scheme: "http", Host: "127.0.0.1:9000"}
 		},
@@ -72,5 +77,25 @@ func TestValidatorsSeeWhatIsWrong(t *testing.T) {
 		if said := node(t, broken, "lint.mjs"); broken == document || !strings.Contains(said, wrong) {
 			t.Errorf("%s is not said of a broken document:\n%.2000s", wrong, said)
 		}
+	}
+}
+
+func TestEveryEventOfEveryOperationIsAWebhook(t *testing.T) {
+	t.Parallel()
+	g := start(t, func(o *ringback.Options) { o.Operations[0].Callback.Format = job.FormatQuery })
+	_, text := g.get(t, "/openapi.json")
+	var document struct{ Webhooks map[string]map[string]any }
+	if err := json.Unmarshal([]byte(text), &document); err != nil {
+		t.Fatal(err)
+	}
+	for _, op := range operations(t) {
+		for _, event := range append(slices.Clone(job.AllEvents), job.EventAsk) {
+			if document.Webhooks[op.Name+"."+string(event)] == nil {
+				t.Errorf("%s.%s is missing", op.Name, event)
+			}
+		}
+	}
+	if document.Webhooks["notify.succeeded"]["get"] == nil || document.Webhooks["notify.ask"]["post"] == nil || document.Webhooks["scan.succeeded"]["put"] == nil {
+		t.Error("the webhooks have not the operations' methods")
 	}
 }
