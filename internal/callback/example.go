@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ringback/ringback/internal/expression"
 	"github.com/ringback/ringback/job"
 	"github.com/ringback/ringback/sign"
 )
@@ -182,10 +183,10 @@ func sampleHeader(headers map[string]string) http.Header {
 // sampleValue is what a text of the configuration may become. Where it has no
 // expressions it is nobody's business but the receiver's: it may be a secret.
 func sampleValue(text string) string {
-	if strings.Contains(text, "$") {
-		return "7"
+	if t, err := expression.Parse(text); err == nil && t.Literal() {
+		return "fixed"
 	}
-	return "fixed"
+	return "7"
 }
 
 // sampleID is the same at each start.

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ringback/ringback/internal/expression"
 	"github.com/ringback/ringback/job"
 )
 
@@ -118,10 +119,16 @@ func Describe(op job.Operation, examples []Example) Operation {
 	return d
 }
 
-var (
-	pathWildcard = regexp.MustCompile(`\{([^}.]+)(\.\.\.)?\}`)
-	expression   = regexp.MustCompile(`\$request\.(header|query|path|body)[.#]([^{}]*)`)
-)
+var pathWildcard = regexp.MustCompile(`\{([^}.]+)(\.\.\.)?\}`)
+
+// parsed is a text of the configuration. The intake has refused what is malformed.
+func parsed(text string) *expression.Template {
+	t, err := expression.Parse(text)
+	if err != nil {
+		return &expression.Template{}
+	}
+	return t
+}
 
 // SplitRoute makes the method and the path of an OpenAPI operation of a pattern of
 // net/http's.
@@ -147,7 +154,7 @@ func (d *Operation) describeDestinations() {
 	add := func(also bool, sources []string, events []job.Event) {
 		sources = slices.DeleteFunc(slices.Clone(sources), func(source string) bool { return !d.usable(source) })
 		for i, source := range sources {
-			if !strings.Contains(source, "$") {
+			if parsed(source).Literal() {
 				sources[i] = job.Origin(source) // what stands behind it may be a secret
 			}
 		}
@@ -167,7 +174,7 @@ func (d *Operation) describeDestinations() {
 // usable tells whether callbacks can go to what a source of a URL says: to one that is
 // fixed, or to one of a call that may choose it.
 func (d *Operation) usable(source string) bool {
-	return !strings.Contains(source, "$") || slices.Contains(d.Callback.CallerMay, "url") && !d.Callback.Policy.Registered
+	return parsed(source).Literal() || slices.Contains(d.Callback.CallerMay, "url") && !d.Callback.Policy.Registered
 }
 
 // describeCall finds the parameters of a call.
@@ -178,9 +185,9 @@ func (d *Operation) describeCall() {
 	single := len(d.Destinations) == 1 && len(d.Destinations[0].Sources) == 1
 	for _, destination := range d.Destinations {
 		for _, text := range destination.Sources {
-			lone := strings.Trim(text, "{}") == expression.FindString(text)
-			for _, found := range d.read(text, "A part of where the callback goes.") {
-				if lone {
+			t := parsed(text)
+			for _, found := range d.read(t, "A part of where the callback goes.") {
+				if t.Lone() {
 					found.URL, found.Required = true, found.In == "path" || single && d.Callback.Required
 					found.Description = destination.purpose()
 				}
@@ -190,7 +197,7 @@ func (d *Operation) describeCall() {
 	}
 	for _, texts := range []map[string]string{d.Callback.Headers, d.Callback.Query} {
 		for _, name := range slices.Sorted(maps.Keys(texts)) {
-			for _, found := range d.read(texts[name], "Comes back with the callback, as "+name+".") {
+			for _, found := range d.read(parsed(texts[name]), "Comes back with the callback, as "+name+".") {
 				d.declare(found)
 			}
 		}
@@ -224,13 +231,18 @@ var choices = []struct {
 
 // read finds what a text with runtime expressions reads of a call. A pointer into the
 // body is noted, and is no parameter.
-func (d *Operation) read(text, description string) (found []Parameter) {
-	for _, m := range expression.FindAllStringSubmatch(text, -1) {
-		switch in, name := m[1], m[2]; {
-		case in != "body":
-			found = append(found, Parameter{Name: name, In: in, Description: description})
-		case name != "" && !slices.Contains(d.Pointers, name):
-			d.Pointers = append(d.Pointers, name)
+func (d *Operation) read(t *expression.Template, description string) (found []Parameter) {
+	for _, of := range []struct {
+		kind expression.Kind
+		in   string
+	}{{expression.Path, "path"}, {expression.Query, "query"}, {expression.Header, "header"}} {
+		for _, name := range t.Names(of.kind) {
+			found = append(found, Parameter{Name: name, In: of.in, Description: description})
+		}
+	}
+	for _, pointer := range t.Pointers() {
+		if pointer != "" && !slices.Contains(d.Pointers, pointer) {
+			d.Pointers = append(d.Pointers, pointer)
 		}
 	}
 	return found

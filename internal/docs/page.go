@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ringback/ringback/internal/expression"
 	"github.com/ringback/ringback/job"
 	"github.com/ringback/ringback/sign"
 )
@@ -215,26 +216,14 @@ type HeaderLine struct{ Name, Value string }
 func (d *Operation) call() Call {
 	c := Call{Method: cmp.Or(d.Method, http.MethodPost), Target: cmp.Or(d.Path, "/any/path")}
 	var query []string
-	body := any(map[string]any{"order": 7})
-	for i, m := 0, pathWildcard.FindStringSubmatch(c.Target); m != nil; i, m = i+1, pathWildcard.FindStringSubmatch(c.Target) {
-		c.Target = strings.Replace(c.Target, m[0], "a", 1)
-	}
+	body := map[string]any{"order": 7}
+	c.Target = pathWildcard.ReplaceAllString(c.Target, "a")
 	// The first source of a destination will do.
 	for _, destination := range d.Destinations {
 		for _, source := range destination.Sources {
-			m := expression.FindStringSubmatch(source)
-			if m == nil || strings.Trim(source, "{}") != m[0] || m[1] == "path" {
-				continue
+			if t := parsed(source); t.Lone() && c.take(t, &query, body) {
+				break
 			}
-			switch m[1] {
-			case "query":
-				query = append(query, m[2]+"="+SampleURL)
-			case "header":
-				c.Header = append(c.Header, HeaderLine{m[2], SampleURL})
-			case "body":
-				body = put(body, m[2])
-			}
-			break
 		}
 	}
 	if slices.Contains(d.Callback.CallerMay, "state") {
@@ -251,10 +240,25 @@ func (d *Operation) call() Call {
 	return c
 }
 
-// put puts SampleURL into an object, at a JSON pointer. What is no object on the way
-// stays as it is.
-func put(in any, pointer string) any {
-	at, _ := in.(map[string]any)
+// take puts SampleURL where a lone expression finds it. It is false where a call has no
+// such place of its own.
+func (c *Call) take(t *expression.Template, query *[]string, body map[string]any) bool {
+	names, headers, pointers := t.Names(expression.Query), t.Names(expression.Header), t.Pointers()
+	switch {
+	case len(names) > 0:
+		*query = append(*query, names[0]+"="+SampleURL)
+	case len(headers) > 0:
+		c.Header = append(c.Header, HeaderLine{headers[0], SampleURL})
+	case len(pointers) > 0 && pointers[0] != "":
+		put(body, pointers[0])
+	default:
+		return false
+	}
+	return true
+}
+
+// put puts SampleURL into an object, at a JSON pointer.
+func put(at map[string]any, pointer string) {
 	tokens := strings.Split(strings.TrimPrefix(pointer, "/"), "/")
 	for i, token := range tokens {
 		token = strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")
@@ -269,7 +273,6 @@ func put(in any, pointer string) any {
 		}
 		at = next
 	}
-	return in
 }
 
 // curl is the call as a command.

@@ -333,7 +333,8 @@ func TestPageShowsNoSecret(t *testing.T) {
 	g := start(t, func(o *ringback.Options) {
 		c := &o.Operations[0].Callback
 		c.URL = []string{"{$request.query.callbackURL}", "https://hooks.example/hunter2?key=hunter2"}
-		c.Headers, c.Query = map[string]string{"X-Key": "hunter2"}, map[string]string{"key": "hunter2"}
+		c.Also = [][]string{{"https://audit.example/$hunter2"}}
+		c.Headers, c.Query = map[string]string{"X-Key": "hunter2", "X-Other": "hunter2 $request.query.hunter2"}, map[string]string{"key": "hunter2"}
 	})
 	secret, err := g.gateway.DevSecret(t.Context())
 	if err != nil {
@@ -342,7 +343,7 @@ func TestPageShowsNoSecret(t *testing.T) {
 	for _, path := range []string{"/docs", "/openapi.json"} {
 		_, text := g.get(t, path)
 		wantNot(t, text, strings.TrimPrefix(secret, "whsec_"), "hunter2")
-		want(t, text, "https://hooks.example")
+		want(t, text, "https://hooks.example", "https://audit.example")
 	}
 }
 
