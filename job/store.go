@@ -128,7 +128,8 @@ type Receipt struct {
 type Runs interface {
 	// ClaimRuns claims up to limit due jobs of an operation, earliest first. next
 	// is when the next one after them is due, zero for none. A claim lasts until
-	// FinishRun, or until the store is opened again after a crash.
+	// FinishRun, or until the store is opened again after a crash. What FinishRun has
+	// made due again meanwhile is not among jobs.
 	ClaimRuns(ctx context.Context, operation string, now time.Time, limit int) (jobs []*Job, next time.Time, err error)
 	// StartRun stores that a run has begun, so that after a crash it counts as
 	// interrupted, and the callbacks that are owed for it.

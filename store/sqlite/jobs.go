@@ -151,8 +151,8 @@ func (s *Store) ClaimRuns(ctx context.Context, operation string, now time.Time, 
 	ctx = context.WithoutCancel(ctx)
 	for i, id := range ids {
 		j, err := s.WholeJob(ctx, "", id)
-		if errors.Is(err, job.ErrNotFound) || err == nil && j.State.Terminal() {
-			continue // canceled meanwhile
+		if errors.Is(err, job.ErrNotFound) || err == nil && (j.State.Terminal() || !j.DueAt.IsZero()) {
+			continue // it was canceled meanwhile, or completed while it waited: the claim is void
 		}
 		if err != nil {
 			err = errors.Join(err, s.putBack(ctx, `UPDATE jobs SET due_at = ?2 WHERE key = ?1 AND due_at = 0`, ids[i:], now))

@@ -332,3 +332,45 @@ func TestPurgeTakesWhatCallbacksSayOfTheirOwnAlong(t *testing.T) {
 		t.Errorf("%d bodies are left", n)
 	}
 }
+
+// TestClaimThatIsTakenAwayIsNotHandedOut lets a job that waits be completed between its
+// claim and the reading of it: what is due again is for another claim.
+func TestClaimThatIsTakenAwayIsNotHandedOut(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	j := accept(t, s, true)
+	now := time.Now()
+	run := &job.Run{N: 1, StartedAt: now, FinishedAt: now}
+	err := s.FinishRun(t.Context(), job.Finish{Job: j, State: job.Waiting, At: now, DueAt: now, Run: run,
+		Wait: &job.Wait{StartedAt: now, Until: now.Add(time.Hour)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range readers {
+		s.slots <- struct{}{}
+	}
+	claimed := make(chan []*job.Job, 1)
+	go func() {
+		jobs, _, err := s.ClaimRuns(context.Background(), "scan", now.Add(time.Second), 10)
+		if err != nil {
+			t.Error(err)
+		}
+		claimed <- jobs
+	}()
+	for due := int64(1); due != 0; {
+		onWriter(t, s, func(c *conn) error {
+			return c.bind(`SELECT due_at FROM jobs`).each(func(row *scanner) { due = row.int() })
+		})
+	}
+	err = s.FinishRun(t.Context(), job.Finish{Job: j, State: job.Accepted, At: now, DueAt: now.Add(time.Minute), Run: run, Waited: true,
+		Error: &job.Error{Code: job.CodeBackendError}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range readers {
+		<-s.slots
+	}
+	if jobs := <-claimed; len(jobs) > 0 {
+		t.Errorf("claimed %d jobs, %v and due at %v", len(jobs), jobs[0].State, jobs[0].DueAt)
+	}
+}
