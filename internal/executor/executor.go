@@ -84,6 +84,7 @@ type Executor struct {
 // held is what an end from outside, such as a cancellation, needs to know of a
 // job in memory.
 type held struct {
+	job    *job.Job // as it came into memory
 	ended  bool
 	cancel context.CancelCauseFunc // nil before the run
 	talk   *talk                   // of a run that its upstream can speak about
@@ -119,7 +120,7 @@ func New(opt Options) *Executor {
 		Load: func(ctx context.Context, op string, limit int) ([]*job.Job, time.Time, error) {
 			jobs, next, err := e.opt.Store.ClaimRuns(ctx, op, opt.Now(), limit)
 			for _, j := range jobs {
-				e.holdLoaded(j.ID)
+				e.holdLoaded(j)
 			}
 			return jobs, next, err
 		},
@@ -237,7 +238,7 @@ func (e *Executor) Committed(ch job.Change) {
 	switch ch.Kind {
 	case job.JobAccepted:
 		if ch.Claimed {
-			e.hold(ch.Job.ID)
+			e.hold(ch.Job)
 			e.window.Start(ch.Job.Operation, ch.Job)
 			return
 		}
@@ -255,17 +256,18 @@ func (e *Executor) Committed(ch job.Change) {
 	}
 }
 
-func (e *Executor) hold(id job.ID) {
+func (e *Executor) hold(j *job.Job) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.held[id] = &held{}
+	e.held[j.ID] = &held{job: j}
 }
 
-// holdLoaded holds what was read from disk, and sees what has ended since.
-func (e *Executor) holdLoaded(id job.ID) {
+// holdLoaded holds what was read from disk, and sees what has ended since. One that is
+// held already has waited for its upstream, and has gone on in the store meanwhile.
+func (e *Executor) holdLoaded(j *job.Job) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.held[id] = &held{ended: slices.Contains(e.gone[:], id)}
+	e.held[j.ID] = &held{job: j, ended: slices.Contains(e.gone[:], j.ID)}
 }
 
 // end makes a job in memory end without a run, or cuts its run off.
@@ -287,22 +289,29 @@ func (e *Executor) end(id job.ID) {
 }
 
 // runs notes how the run of a held job can be cut off. It is nil where the job has
-// ended before.
-func (e *Executor) runs(id job.ID, cancel context.CancelCauseFunc) *held {
+// ended before, or was loaded anew since.
+func (e *Executor) runs(j *job.Job, cancel context.CancelCauseFunc) *held {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	h := e.held[id]
-	h.cancel = cancel
-	if h.ended {
+	h := e.held[j.ID]
+	if h == nil || h.job != j {
 		return nil
 	}
+	if h.ended {
+		delete(e.held, j.ID)
+		return nil
+	}
+	h.cancel = cancel
 	return h
 }
 
-func (e *Executor) letGo(id job.ID) {
+// letGo forgets a job as it came into memory.
+func (e *Executor) letGo(j *job.Job) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	delete(e.held, id)
+	if h := e.held[j.ID]; h != nil && h.job == j {
+		delete(e.held, j.ID)
+	}
 }
 
 // run makes one attempt at a job and stores how it ended.
@@ -313,21 +322,20 @@ func (e *Executor) run(ctx context.Context, j *job.Job, turn *window.Turn[*job.J
 	}
 	runCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	h := e.runs(j.ID, cancel)
+	h := e.runs(j, cancel)
 	if h == nil {
-		e.letGo(j.ID)
 		return
 	}
 	op, known := e.ops[j.Operation]
 	now := e.opt.Now()
 	if end, why := e.unfit(j, op, known, now); why != nil {
-		e.letGo(j.ID)
+		e.letGo(j)
 		_ = e.finish(ctx, job.Finish{Job: j, State: end, At: now, Error: why})
 		return
 	}
 	if j.State == job.Waiting {
 		o := e.resume(ctx, runCtx, op, j)
-		e.letGo(j.ID)
+		e.letGo(j)
 		turn.Free()
 		_ = e.conclude(ctx, op, j, o)
 		return
@@ -335,11 +343,11 @@ func (e *Executor) run(ctx context.Context, j *job.Job, turn *window.Turn[*job.J
 	n := j.Runs + 1
 	j, err := e.start(ctx, op, j, n, now)
 	if errors.Is(err, job.ErrTerminal) {
-		e.letGo(j.ID) // canceled in the meantime
+		e.letGo(h.job) // canceled in the meantime
 		return
 	} else if err != nil {
 		e.opt.Log.Error("start run", "job", j.ID.Job(), "error", err)
-		e.letGo(j.ID)
+		e.letGo(h.job)
 		_ = e.handBack(ctx, j, e.opt.Now().Add(time.Second))
 		return
 	}
@@ -380,7 +388,7 @@ func (e *Executor) run(ctx context.Context, j *job.Job, turn *window.Turn[*job.J
 
 // runInstantly is run without what only a run that lasts needs.
 func (e *Executor) runInstantly(ctx context.Context, op Operation, j *job.Job, turn *window.Turn[*job.Job]) {
-	e.letGo(j.ID)
+	e.letGo(j)
 	now := e.opt.Now()
 	if end, why := e.unfit(j, op, true, now); why != nil {
 		_ = e.finish(ctx, job.Finish{Job: j, State: end, At: now, Error: why})

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,14 +24,15 @@ import (
 // chatty is a backend that talks. Its runs go on until they are let go, whatever their
 // context says, and say "later" then.
 type chatty struct {
-	links chan *backend.Links
-	goOn  chan struct{}
+	links    chan *backend.Links
+	goOn     chan struct{}
+	location string // where they want to be polled
 }
 
 func (c *chatty) Run(_ context.Context, run *backend.Run) (*job.Result, error) {
 	c.links <- run.Links
 	<-c.goOn
-	return nil, &backend.Later{}
+	return nil, &backend.Later{Location: c.location}
 }
 
 func (c *chatty) Talks() bool { return true }
@@ -39,13 +41,36 @@ func (c *chatty) Poll(context.Context, *backend.Run, *job.Wait) (*job.Result, er
 	return nil, errors.New("nothing is polled")
 }
 
-func (c *chatty) Completed(ctx context.Context, run *backend.Run, _ http.Header, from io.Reader) (*job.Result, error) {
+func (c *chatty) Completed(ctx context.Context, run *backend.Run, header http.Header, from io.Reader) (*job.Result, error) {
+	if header.Get("Failed") != "" {
+		return nil, &backend.Failure{Code: job.CodeBackendError, Message: "try again"}
+	}
 	b, err := run.ReadResult(ctx, from)
 	return &job.Result{Status: 200, Body: b}, err
 }
 
 // talking is an executor of a chatty backend, and a job that runs.
 func talking(t *testing.T) (*Executor, *sqlite.Store, *chatty, job.ID, string) {
+	t.Helper()
+	e, store, c := idle(t, job.Operation{})
+	id, token := callChatty(t, e, store, c)
+	return e, store, c, id, token
+}
+
+// callChatty accepts a job and waits for its run, whose token it returns.
+func callChatty(t *testing.T, e *Executor, store *sqlite.Store, c *chatty) (id job.ID, token string) {
+	t.Helper()
+	now := time.Now()
+	j := &job.Job{ID: store.NewID(now), App: "shop", Operation: "work", State: job.Accepted, CreatedAt: now, DueAt: now}
+	if _, err := store.Accept(t.Context(), job.Acceptance{Job: j, Claimed: e.Reserve("work", j.MemoryBytes())}); err != nil {
+		t.Fatal(err)
+	}
+	token, _, _ = strings.Cut(strings.TrimPrefix((<-c.links).Completion, "/"), "/")
+	return j.ID, token
+}
+
+// idle is an executor of a chatty backend without a job.
+func idle(t *testing.T, op job.Operation) (*Executor, *sqlite.Store, *chatty) {
 	t.Helper()
 	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "r.db"), sqlite.Options{})
 	if err != nil {
@@ -60,8 +85,9 @@ func talking(t *testing.T) (*Executor, *sqlite.Store, *chatty, job.ID, string) {
 		t.Fatal(err)
 	}
 	c := &chatty{links: make(chan *backend.Links, 1), goOn: make(chan struct{})}
+	op.Name = "work"
 	e := New(Options{Store: store, Reader: store, Questions: store, Bodies: bodies, Seal: sealer,
-		Operations: []Operation{{Operation: job.Operation{Name: "work"}, Backend: c}},
+		Operations: []Operation{{Operation: op, Backend: c}},
 		RunURL:     func(token string) string { return "/" + token },
 		Owe:        func(context.Context, *job.Job, job.State, time.Time) []job.OwedCallback { return nil },
 		Disown:     func(*job.Job, []job.OwedCallback) {}, Log: slog.New(slog.DiscardHandler), Now: time.Now, Registerer: prometheus.NewRegistry()})
@@ -77,13 +103,7 @@ func talking(t *testing.T) (*Executor, *sqlite.Store, *chatty, job.ID, string) {
 		}
 		store.Close()
 	})
-	now := time.Now()
-	j := &job.Job{ID: store.NewID(now), App: "shop", Operation: "work", State: job.Accepted, CreatedAt: now, DueAt: now}
-	if _, err := store.Accept(t.Context(), job.Acceptance{Job: j, Claimed: e.Reserve("work", j.MemoryBytes())}); err != nil {
-		t.Fatal(err)
-	}
-	token, _, _ := strings.Cut(strings.TrimPrefix((<-c.links).Completion, "/"), "/")
-	return e, store, c, j.ID, token
+	return e, store, c
 }
 
 func complete(t *testing.T, e *Executor, token, result string) error {
@@ -171,6 +191,44 @@ func TestATokenIsGoodForItsRunAlone(t *testing.T) {
 	if err := complete(t, e, token, "good"); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestAJobThatIsCompletedWhileItsPollIsQueuedRunsOnceMore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e, store, c := idle(t, job.Operation{Concurrency: 1, Retry: job.Retry{Backoff: time.Millisecond}})
+		c.location = "/status"
+		stands := func(id job.ID, state job.State, claimed bool) {
+			t.Helper()
+			for range 10_000 {
+				j, err := store.Job(t.Context(), "shop", id)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if j.State == state && j.DueAt.IsZero() == claimed {
+					return
+				}
+				time.Sleep(time.Millisecond)
+			}
+			t.Fatalf("it is not %v", state)
+		}
+		id, token := callChatty(t, e, store, c)
+		c.goOn <- struct{}{}
+		stands(id, job.Waiting, false)
+		callChatty(t, e, store, c)    // another job has the only slot
+		stands(id, job.Waiting, true) // and the poll waits for it
+		if err := e.Complete(t.Context(), token, http.Header{"Failed": {"1"}}, strings.NewReader("")); err != nil {
+			t.Fatal(err)
+		}
+		stands(id, job.Accepted, true) // so does the next run
+		c.goOn <- struct{}{}
+		<-c.links
+		c.goOn <- struct{}{}
+		stands(id, job.Waiting, false)
+		if j, err := store.Job(t.Context(), "shop", id); err != nil || j.Runs != 2 {
+			t.Errorf("%+v, %v", j, err)
+		}
+	})
 }
 
 func TestPollsBecomeRarerAndHeedTheUpstreamWithinBounds(t *testing.T) {
