@@ -401,3 +401,34 @@ func TestAPolicyThatIsTightenedEndsWhatItForbids(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// What a policy looks at is what would be called: braces in the URL of a call are no
+// variables, and those of an endpoint stand for what the call brings.
+func TestAPolicyLooksAtTheURLThatWouldBeCalled(t *testing.T) {
+	t.Parallel()
+	g := setup(t, operation("report", "POST /reports/{kind}", ringback.Relay()))
+	base, got := hits(t)
+	policy := client.Policy{Prefixes: []string{base + "/in/"}}
+	if _, err := g.admin.UpdateApp(t.Context(), "shop", client.AppPatch{Policy: &policy}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.app.CreateEndpoint(t.Context(), client.EndpointCreate{Name: "vars", URL: base + "/in/{params.kind}"}); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"/reports/a?callbackURL=" + url.QueryEscape(base+"/in/{a}"): "POST /in/{a}",
+		"/reports/a?callback=vars":                                  "POST /in/a",
+	} {
+		g.call(t, client.Call{Path: path, Body: strings.NewReader("x")})
+		if hit := <-got; hit != want {
+			t.Errorf("%s: %q, want %q", path, hit, want)
+		}
+	}
+	for _, path := range []string{"/reports/a?callbackURL=" + url.QueryEscape(base+"/{event}/in/"), "/reports/a%2Fb?callback=vars"} {
+		_, err := g.app.Call(t.Context(), client.Call{Path: path, Body: strings.NewReader("x")})
+		var p *client.Problem
+		if !errors.As(err, &p) || p.Code != "callback_url_forbidden" || !strings.Contains(p.Detail, "rule: prefixes") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}

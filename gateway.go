@@ -208,7 +208,7 @@ func (g *Gateway) assemble(ctx context.Context) error {
 	}
 	apiOptions.ReadPolicy = callback.ReadPolicy
 	apiOptions.CheckPolicy = func(url string, p *job.Policy) error { return callback.CheckPolicy(g.client, url, p) }
-	apiOptions.EndpointURL = func(url string, j *job.Job) error { return callback.CheckEndpointURL(g.client, url, j) }
+	apiOptions.EndpointURL = func(url string, j *job.Job) (string, error) { return callback.EndpointURL(g.client, url, j) }
 	registry.MustRegister(newBacklogCollector(ctx, g.store, opt.Now))
 	var err error
 	if g.api, err = api.New(apiOptions); err != nil {

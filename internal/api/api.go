@@ -34,9 +34,9 @@ type Options struct {
 	// ReadPolicy whether there can be such a policy. Their errors are safe to show.
 	CheckPolicy func(url string, p *job.Policy) error
 	ReadPolicy  func(p *job.Policy) error
-	// EndpointURL says whether the URL of an endpoint, with its variables replaced,
-	// can be called for a job; with a nil job, for any. Its error is as CheckURL's.
-	EndpointURL func(url string, j *job.Job) error
+	// EndpointURL is the URL of an endpoint with its variables replaced, as it would be
+	// called for a job; with a nil job, for any. Its error is as CheckURL's.
+	EndpointURL func(url string, j *job.Job) (string, error)
 	// CheckHeader says whether an endpoint or an operation may set a header on its
 	// callbacks.
 	CheckHeader func(name, value string) error

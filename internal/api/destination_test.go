@@ -289,9 +289,9 @@ func TestEndpointWithVariablesIsCheckedWhereItIsRegisteredAndCalled(t *testing.T
 	t.Parallel()
 	g := setup(t, func(o *Options) {
 		check := o.EndpointURL
-		o.EndpointURL = func(url string, j *job.Job) error {
+		o.EndpointURL = func(url string, j *job.Job) (string, error) {
 			if j != nil && j.Request.Params["kind"] == "" {
-				return forbiddenURL{}
+				return "", forbiddenURL{}
 			}
 			return check(url, j)
 		}

@@ -183,8 +183,13 @@ func (c *call) chooseDefault() *Problem {
 // and what the call chooses fits what the endpoint says.
 func (c *call) addEndpoint(e *job.Endpoint, source job.Source) *Problem {
 	if strings.Contains(e.URL, "{") {
-		if err := c.api.opt.EndpointURL(e.URL, c.job); err != nil {
-			p := urlProblem(err)
+		var p *Problem
+		if url, err := c.api.opt.EndpointURL(e.URL, c.job); err != nil {
+			p = urlProblem(err)
+		} else {
+			p = c.api.within(url, "app", &c.app.Policy)
+		}
+		if p != nil {
 			p.Detail = "the URL of the endpoint " + e.Name + ": " + p.Detail
 			return p
 		}

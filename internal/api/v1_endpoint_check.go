@@ -66,7 +66,8 @@ var paramVariable = regexp.MustCompile(`\{params\.([^{}]*)\}`)
 // checkEndpointURL says whether an endpoint of an app may have a URL, with variables or
 // without.
 func (v *v1) checkEndpointURL(url string, app job.App) error {
-	if err := v.opt.EndpointURL(url, nil); err != nil {
+	called, err := v.opt.EndpointURL(url, nil)
+	if err != nil {
 		return urlProblem(err)
 	}
 	for _, m := range paramVariable.FindAllStringSubmatch(url, -1) {
@@ -75,7 +76,7 @@ func (v *v1) checkEndpointURL(url string, app job.App) error {
 			return kindURLInvalid.problem("the route of no operation has the parameter that {params.…} names")
 		}
 	}
-	if p := v.within(url, "app", &app.Policy); p != nil {
+	if p := v.within(called, "app", &app.Policy); p != nil {
 		return p
 	}
 	return nil

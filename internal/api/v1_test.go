@@ -88,11 +88,11 @@ func (g *gateway) options() Options {
 			}
 			return nil
 		},
-		EndpointURL: func(url string, _ *job.Job) error {
+		EndpointURL: func(url string, _ *job.Job) (string, error) {
 			if !strings.HasPrefix(url, "https://") || strings.Contains(url, "{nope}") {
-				return errors.New("the callback URL must use https, and has no such variable")
+				return "", errors.New("the callback URL must use https, and has no such variable")
 			}
-			return nil
+			return url, nil
 		},
 		CheckPolicy: func(url string, p *job.Policy) error {
 			if len(p.Prefixes) > 0 && !strings.HasPrefix(url, p.Prefixes[0]) {

@@ -9,14 +9,9 @@ func scope(p *job.Policy) outbound.Scope {
 	return outbound.Scope{Prefixes: p.Prefixes, HTTPS: p.HTTPS, Ports: p.Ports}
 }
 
-// CheckPolicy says whether a policy permits a URL, be it an endpoint's, with
-// variables, or one that comes with a call. It does not ask Policy.Registered. The
-// error is a *outbound.URLError.
+// CheckPolicy says whether a policy permits a URL as it stands, without variables. It
+// does not ask Policy.Registered. The error is a *outbound.URLError.
 func CheckPolicy(c *outbound.Client, url string, p *job.Policy) error {
-	url, err := example(url, nil)
-	if err != nil {
-		return err
-	}
 	t, err := c.Check(url)
 	if err != nil {
 		return err

@@ -88,15 +88,14 @@ func variable(name string, cb *job.Callback, params map[string]string) (string, 
 	return value, ok
 }
 
-// CheckEndpointURL says whether callbacks about a job can go to the URL of an
-// endpoint, which may hold variables; a nil job stands for any. The error is a
-// *outbound.URLError.
-func CheckEndpointURL(c *outbound.Client, url string, j *job.Job) error {
+// EndpointURL is the URL of an endpoint, which may hold variables, as a callback about
+// a job would have it; a nil job stands for any. The error is a *outbound.URLError.
+func EndpointURL(c *outbound.Client, url string, j *job.Job) (string, error) {
 	url, err := example(url, j)
 	if err == nil {
 		_, err = c.Check(url)
 	}
-	return err
+	return url, err
 }
 
 // example is an endpoint's URL as a callback of the job would have it.
