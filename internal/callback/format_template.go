@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/itchyny/gojq"
+	"github.com/ringback/ringback/internal/expression"
 	"github.com/ringback/ringback/job"
 )
 
@@ -206,6 +207,9 @@ func (m message) requestInput() map[string]any {
 	r := &m.job.Request
 	header, params := map[string]any{}, map[string]any{}
 	for name, values := range r.Header {
+		if expression.IsSecret(name) {
+			continue
+		}
 		header[strings.ToLower(name)] = strings.Join(values, ", ")
 	}
 	for name, value := range r.Params {

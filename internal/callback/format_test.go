@@ -89,7 +89,7 @@ func owed(t testing.TB, s *Sender, format string, change func(*job.Callback, *jo
 	t.Helper()
 	cb, j := fixture()
 	j.Request = job.Request{Method: "POST", Path: "/scan", RawQuery: "dry=1", Params: map[string]string{"region": "eu"},
-		Header: http.Header{"Content-Type": {"application/json"}, "X-User": {"ann"}},
+		Header: http.Header{"Content-Type": {"application/json"}, "X-User": {"ann"}, "Cookie": {"session=hunter2"}},
 		Body:   job.Body{Inline: []byte(`{"order": 7}`), Size: 12}}
 	change(cb, j)
 	contract := job.Operation{}.WithDefaults().Callback

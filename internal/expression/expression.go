@@ -107,8 +107,11 @@ func parseExpression(s string) (*expression, error) {
 	return e, nil
 }
 
-// Headers that carry the caller's secrets never leave the gateway again.
 var secretHeaders = []string{"Authorization", "Proxy-Authorization", "Cookie", "Ringback-Key"}
+
+// IsSecret tells a header, by its canonical name, that carries the caller's secrets: no
+// callback repeats it.
+func IsSecret(name string) bool { return slices.Contains(secretHeaders, name) }
 
 func (e *expression) parseSource(source string) (err error) {
 	word, name, named := strings.Cut(source, ".")
@@ -118,7 +121,7 @@ func (e *expression) parseSource(source string) (err error) {
 		if !isToken(name) {
 			return fmt.Errorf("%q is not a header's name", name)
 		}
-		if slices.Contains(secretHeaders, e.name) {
+		if IsSecret(e.name) {
 			return fmt.Errorf("the header %s holds a secret", e.name)
 		}
 		return nil
