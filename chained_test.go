@@ -404,3 +404,32 @@ func TestTwoRingbacksAreChained(t *testing.T) {
 		t.Errorf("a callback between the two is dead: %+v %v", c, err)
 	}
 }
+
+func TestAFurtherAttemptAtAnotherRingbackIsACallOfItsOwn(t *testing.T) {
+	t.Parallel()
+	goOn := make(chan struct{})
+	first := make(chan struct{}, 1)
+	first <- struct{}{}
+	back := inner(t, func(ctx context.Context, _ *ringback.Call, result *ringback.Result) error {
+		select {
+		case <-first: // its attempt times out
+			select {
+			case <-goOn:
+			case <-ctx.Done():
+			}
+		default:
+		}
+		_, err := io.WriteString(result, "done")
+		return err
+	})
+	defer close(goOn)
+	b, err := ringback.HTTP(ringback.HTTPConfig{URL: back.url + "/work", Async: "ringback", Headers: map[string]string{"Authorization": "Bearer " + back.key}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := setup(t, operation("work", "POST /work", b, quick, func(op *job.Operation) { op.Timeout = 500 * time.Millisecond }))
+	accepted := g.call(t, client.Call{Path: "/work"})
+	if j := g.done(t, accepted.ID); j.Status != "succeeded" || j.Attempts < 2 {
+		t.Errorf("%+v %+v", j, j.Error)
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"io"
 	"mime"
@@ -45,6 +47,9 @@ func (h *HTTP) setLinks(header http.Header, links *Links) {
 	if h.async == asyncRingback {
 		header.Set("X-Callback-Url", links.Completion)
 		header.Set("Prefer", "respond-async")
+		// With another callback URL it is another request, which must not have the same key.
+		sum := sha256.Sum256([]byte(links.Completion))
+		header.Set("Idempotency-Key", header.Get("Idempotency-Key")+"."+hex.EncodeToString(sum[:8]))
 		return
 	}
 	header.Set("Ringback-Completion-Url", links.Completion)
