@@ -168,9 +168,10 @@ func (c *conn) release(settled *job.Callback, at int64, did *ordered) error {
 	return nil
 }
 
-// nothingBefore holds for a callback b without an older early one.
+// nothingBefore holds for a callback b without an older early one. For one that was
+// resent after the job's end nobody waits.
 const nothingBefore = `NOT EXISTS (SELECT 1 FROM callbacks o INDEXED BY callbacks_early WHERE o.job = b.job AND o.state = 1
-	AND o.event NOT IN ` + terminalEvents + ` AND o.endpoint = b.endpoint AND o.url = b.url AND o.key < b.key)`
+	AND o.event NOT IN ` + terminalEvents + ` AND NOT o.resent AND o.endpoint = b.endpoint AND o.url = b.url AND o.key < b.key)`
 
 // obsolete tells an early callback whose job has ended, and one whose question has.
 func (c *conn) obsolete(id job.ID) (yes bool, err error) {

@@ -36,7 +36,8 @@ func (m *model) addCallbacks(owed []job.OwedCallback) {
 // waits tells whether an older early callback of the same job and destination is pending.
 func (m *model) waits(cb *modelCallback) bool {
 	return slices.ContainsFunc(m.callbacks, func(older *modelCallback) bool {
-		return older.JobID == cb.JobID && older.URL == cb.URL && older.State == job.Pending && !older.Event.Terminal() && older.ID.Compare(cb.ID) < 0
+		return older.JobID == cb.JobID && older.URL == cb.URL && older.State == job.Pending && !older.Event.Terminal() && !older.Resent &&
+			older.ID.Compare(cb.ID) < 0
 	})
 }
 

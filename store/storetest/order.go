@@ -404,6 +404,20 @@ func resentEarlyCallback(w *world) {
 	w.crash()
 	w.deliver(w.only(accepted))
 
+	// Nor does an end that waits for what is in flight.
+	j, accepted = w.acceptEarly()
+	running := w.startEarly(j)
+	claimed := w.only(accepted)
+	last = w.end(j)
+	_, err = w.Resend(w.ctx, "shop", running.ID, w.now(), w.now().Add(time.Hour))
+	w.no(err)
+	w.equal("standing", w.standing(running, last), []string{"pending", "pending order"})
+	w.deliver(claimed)
+	w.equal("standing", w.standing(running, last), []string{"pending", "pending"})
+	for _, d := range w.claimCallbacks(lane) {
+		w.deliver(d.Callback)
+	}
+
 	// Before the end it is as any other.
 	j, accepted = w.acceptEarly()
 	w.deliver(w.only(accepted))
