@@ -198,20 +198,21 @@ func (m message) facts() []field {
 			fields = append(fields, field{"error.detail", e.Detail})
 		}
 	}
-	return m.appendData(fields)
+	return fields
 }
 
 const plainTime = "2006-01-02T15:04:05.000Z"
 
-// appendData appends the members of what the event carries of its own.
-func (m message) appendData(fields []field) []field {
-	if m.cb.Data == nil {
-		return fields
+// progressFields are those of what the backend said of how far it is: the members of an
+// object each by itself.
+func (m message) progressFields() []field {
+	if m.cb.Event != job.EventProgress {
+		return nil
 	}
-	if members, ok := members(m.cb.Data, ""); ok {
-		return append(fields, members...)
+	if members, ok := members(m.cb.Data, "progress."); ok {
+		return members
 	}
-	return append(fields, field{"data", string(m.cb.Data)})
+	return []field{{"progress", scalar(m.cb.Data)}}
 }
 
 // resultFields are the fields of a result that is inline: those of a JSON object

@@ -9,7 +9,7 @@ const typeForm = "application/x-www-form-urlencoded"
 func (form) links(m message) bool { return m.large() }
 
 func (form) content(m message) (content, error) {
-	fields := m.facts()
+	fields := append(m.facts(), m.progressFields()...)
 	if m.large() {
 		fields = append(fields, field{"content_type", m.result().ContentType}, field{"result_url", m.cb.Link})
 	} else {

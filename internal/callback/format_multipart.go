@@ -22,7 +22,7 @@ func (multipartForm) content(m message) (content, error) {
 	if err := w.SetBoundary(boundary); err != nil {
 		return content{}, err
 	}
-	for _, f := range m.facts() {
+	for _, f := range append(m.facts(), m.progressFields()...) {
 		if err := w.WriteField(f.name, f.value); err != nil {
 			return content{}, err
 		}

@@ -4,7 +4,7 @@ package callback
 // makes the URL too long is named by its link.
 type query struct{}
 
-// maxQuery is how many octets the result may add to a URL: many servers and proxies
+// maxQuery is how many octets the result, or a progress, may add to a URL: many servers and proxies
 // take 8 KiB in a line.
 const maxQuery = 4 << 10
 
@@ -21,6 +21,9 @@ func (query) content(m message) (content, error) {
 		if f.name == "error.detail" && len(f.value) > maxQueryDetail {
 			fields[i].value = cutText(f.value, maxQueryDetail)
 		}
+	}
+	if progress := m.progressFields(); len(encodeFields(progress)) <= maxQuery {
+		fields = append(fields, progress...)
 	}
 	if m.cb.Link != "" && m.result() != nil {
 		fields = append(fields, field{"content_type", m.result().ContentType}, field{"result_url", m.cb.Link})

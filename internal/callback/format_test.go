@@ -56,7 +56,21 @@ func cases() map[string]func(*job.Callback, *job.Job) {
 			cb.Event, j.State, j.Result, j.Error = state.Event(), state, nil, e
 		}
 	}
+	early := func(event job.Event, data string) func(*job.Callback, *job.Job) {
+		return func(cb *job.Callback, j *job.Job) {
+			if cb.Event = event; data != "" {
+				cb.Data = []byte(data)
+			}
+			*j = *asOf(cb, j)
+		}
+	}
 	return map[string]func(*job.Callback, *job.Job){
+		"accepted":       early(job.EventAccepted, ""),
+		"running":        early(job.EventRunning, ""),
+		"progress":       early(job.EventProgress, `{"percent":40,"type":"page","job_id":null,"a \"b\"":"é"}`),
+		"progress_text":  early(job.EventProgress, `"page 4 of 10"`),
+		"progress_large": early(job.EventProgress, `{"log":"`+strings.Repeat("x", maxQuery)+`"}`),
+
 		"json":        func(*job.Callback, *job.Job) {},
 		"json_list":   result("application/vnd.list+json", `[1, "two", null]`),
 		"broken_json": result("application/json", `{"never closed`),
