@@ -221,6 +221,7 @@ func TestAnUpstreamAsks(t *testing.T) {
 		"another question": {ask + "?key=page", `"another page?"`, 409, "question_changed"},
 		"no key":           {ask, `"which page?"`, 400, "invalid_parameter"},
 		"an odd key":       {ask + "?key=%00", `"which page?"`, 400, "invalid_parameter"},
+		"no text":          {ask + "?key=x", "\"\xff\"", 400, "body_malformed"},
 		"no JSON":          {ask + "?key=x", `which page?`, 400, "body_malformed"},
 		"too long":         {ask + "?key=x", `"` + strings.Repeat("x", job.MaxQuestionBytes) + `"`, 413, "body_too_large"},
 		"a wrong token":    {strings.Replace(ask, "/questions", "A/questions", 1) + "?key=x", `1`, 404, "not_found"},

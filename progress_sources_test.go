@@ -79,6 +79,7 @@ func TestAnUpstreamSaysHowFarItIs(t *testing.T) {
 		status    int
 	}{
 		"no JSON":       {progress, "nearly", http.StatusBadRequest},
+		"no text":       {progress, "\"\xff\"", http.StatusBadRequest},
 		"too long":      {progress, `"` + strings.Repeat("x", job.MaxProgressBytes) + `"`, http.StatusRequestEntityTooLarge},
 		"a wrong token": {strings.Replace(progress, "/progress", "A/progress", 1), "1", http.StatusNotFound},
 	} {

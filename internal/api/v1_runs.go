@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -132,7 +133,7 @@ func (v *v1) takeProgress(w http.ResponseWriter, r *http.Request) {
 		answerAtOnce(w, r)
 		kindTooLarge.problem("a progress has at most 16 KiB").write(w)
 		return
-	case !json.Valid(value):
+	case !utf8.Valid(value) || !json.Valid(value):
 		err = job.ErrMalformed
 	default:
 		up.done()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"strings"
+	"unicode/utf8"
 )
 
 // progressPrefix begins a line of a command's stderr that says how far it is. What
@@ -59,7 +60,7 @@ func (p *progressLines) take(part []byte, whole bool) {
 // tell reports the rest of a line.
 func (p *progressLines) tell(text []byte) {
 	text = bytes.TrimSpace(text)
-	if !json.Valid(text) {
+	if !utf8.Valid(text) || !json.Valid(text) {
 		// A string always has a JSON form.
 		text, _ = json.Marshal(readable([]byte(strings.ToValidUTF8(string(text), "?"))))
 	}

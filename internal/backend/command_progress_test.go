@@ -10,8 +10,8 @@ import (
 func TestProgressIsTakenOutOfStderr(t *testing.T) {
 	t.Parallel()
 	const in = "begin\n::progress 40\n::progress {\"page\": 7}  \r\n  ::progress no\n::progressed\n::prog\n\n::progress half way\n::progress \n" +
-		"::progress a\x1b[2J\xffb\nend\n::progress 100"
-	want := []string{`40`, `{"page": 7}`, `"half way"`, `""`, `"a[2J?b"`, `100`}
+		"::progress a\x1b[2J\xffb\n::progress \"\xff\"\nend\n::progress 100"
+	want := []string{`40`, `{"page": 7}`, `"half way"`, `""`, `"a[2J?b"`, `"\"?\""`, `100`}
 	const left = "begin\n  ::progress no\n::progressed\n::prog\n\nend\n"
 	for size := 1; size <= len(in); size++ {
 		got, rest := split(in, size)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/ringback/ringback/internal/backend"
 	"github.com/ringback/ringback/job"
@@ -19,7 +20,10 @@ type Asker interface {
 	OweAsk(ctx context.Context, j *job.Job, key string, body []byte, at, until time.Time) *job.Callback
 }
 
-var errStopping = errors.New("the gateway stops")
+var (
+	errStopping = errors.New("the gateway stops")
+	errReturned = errors.New("the backend has returned")
+)
 
 // asked is a question that somebody waits for.
 type asked struct {
@@ -77,9 +81,20 @@ type inquiry struct {
 // returned Open. t is the run in memory, nil where the job waits in the store. Such a
 // run gives its turn to others meanwhile, and has it again when the answer is there.
 func (e *Executor) ask(ctx context.Context, t *talk, q inquiry) (*job.Question, error) {
-	if t != nil && !e.asks(t) {
-		return nil, errStopping
+	if t != nil {
+		if err := e.asks(t, q.key); err != nil {
+			return nil, err
+		}
 	}
+	found, err := e.answerTo(ctx, t, q)
+	if t != nil && (err != nil || found.State != job.Open) {
+		e.hasAnswer(t, q.key)
+	}
+	return found, err
+}
+
+// answerTo is ask, but for the notes about a run in memory.
+func (e *Executor) answerTo(ctx context.Context, t *talk, q inquiry) (*job.Question, error) {
 	ended, cancel := e.answers.wait(asked{q.job.ID, q.key})
 	defer cancel()
 	now := e.opt.Now()
@@ -92,11 +107,16 @@ func (e *Executor) ask(ctx context.Context, t *talk, q inquiry) (*job.Question, 
 		return nil, err
 	}
 	if found.State == job.Open {
-		if t != nil {
+		var stopping <-chan struct{} // a run in memory has a context that says so
+		if t == nil {
+			stopping = e.stopping
+		} else {
 			t.turn.Free()
 		}
 		select {
 		case <-ended:
+		case <-stopping:
+			return found, nil
 		case <-ctx.Done():
 			return found, nil
 		}
@@ -110,28 +130,46 @@ func (e *Executor) ask(ctx context.Context, t *talk, q inquiry) (*job.Question, 
 	return found, nil
 }
 
-// asks notes that a run asks, and is false where the gateway stops: what waits for
-// others must not hold that up, and is handed back. One that runs at most once goes on.
-func (e *Executor) asks(t *talk) bool {
+// asks notes that a run asks. It is errReturned where its backend has returned, and
+// errStopping where the gateway stops: what waits for others must not hold that up, and
+// is handed back. One that runs at most once goes on.
+func (e *Executor) asks(t *talk, key string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if t.returned {
+		return errReturned
+	}
 	t.asked = true
-	if !e.closing || t.once {
-		return true
+	if e.closing && !t.once {
+		if h := e.held[t.job.ID]; h != nil && h.talk == t {
+			h.cancel(errStopping)
+		}
+		return errStopping
 	}
-	if h := e.held[t.job.ID]; h != nil && h.talk == t {
-		h.cancel(errStopping)
+	if t.open == nil {
+		t.open = map[string]bool{}
 	}
-	return false
+	t.open[key] = true
+	return nil
 }
 
-// stopAsking hands the runs back that have asked something.
+// hasAnswer notes that a run does not wait for a question any more.
+func (e *Executor) hasAnswer(t *talk, key string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(t.open, key)
+}
+
+// stopAsking hands the runs back that wait for answers.
 func (e *Executor) stopAsking() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.closing = true
+	if !e.closing {
+		e.closing = true
+		close(e.stopping)
+	}
 	for _, h := range e.held {
-		if h.talk != nil && h.talk.asked && !h.talk.once && h.cancel != nil {
+		if h.talk != nil && len(h.talk.open) > 0 && !h.talk.once && h.cancel != nil {
 			h.cancel(errStopping)
 		}
 	}
@@ -152,6 +190,8 @@ func (e *Executor) askFor(t *talk) func(ctx context.Context, key string, questio
 		}
 		q, err := e.ask(ctx, t, inquiry{job: t.job, n: t.n, started: t.started, until: t.until, key: key, body: body})
 		switch {
+		case errors.Is(err, errReturned):
+			return nil, job.ErrGone
 		case err != nil:
 			return nil, err
 		case q.State == job.Open:
@@ -173,7 +213,7 @@ func closedFor(q *job.Question) *job.Error {
 
 func compactQuestion(question json.RawMessage) ([]byte, error) {
 	var compact bytes.Buffer
-	if len(question) > job.MaxQuestionBytes || json.Compact(&compact, question) != nil || compact.Len() == 0 {
+	if len(question) > job.MaxQuestionBytes || !utf8.Valid(question) || json.Compact(&compact, question) != nil || compact.Len() == 0 {
 		return nil, job.ErrMalformed
 	}
 	return compact.Bytes(), nil
@@ -191,28 +231,35 @@ func (e *Executor) Ask(ctx context.Context, token, key string, question []byte, 
 	if err != nil {
 		return nil, err
 	}
-	j, spoken, err := e.find(ctx, t)
-	if err != nil {
-		return nil, err
-	}
 	ctx, cancel := context.WithTimeout(ctx, hold)
 	defer cancel()
-	q := inquiry{job: j, n: t.n, key: key, body: body}
-	if spoken != nil {
-		q.started, q.until = spoken.started, spoken.until
-		defer context.AfterFunc(spoken.ctx, cancel)()
-	} else {
-		q.started, q.until = j.Wait.StartedAt, j.Wait.Until
+	found, err := e.askOf(ctx, t, key, body)
+	for errors.Is(err, errReturned) {
+		found, err = e.askOf(ctx, t, key, body) // what the run has come to is in the store then
 	}
-	found, err := e.ask(ctx, spoken, q)
 	if f, ok := errors.AsType[*backend.Failure](err); ok {
 		return nil, &job.Error{Code: f.Code, Message: f.Message}
 	}
-	if errors.Is(err, errStopping) {
+	if errors.Is(err, errStopping) || errors.Is(err, context.DeadlineExceeded) {
 		return nil, job.ErrUnavailable
 	}
 	if err == nil && found.State == job.Closed {
 		return nil, closedFor(found)
 	}
 	return found, err
+}
+
+// askOf asks for the run of a token, wherever that is.
+func (e *Executor) askOf(ctx context.Context, t runToken, key string, body []byte) (*job.Question, error) {
+	j, spoken, err := e.find(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	if spoken == nil {
+		return e.ask(ctx, nil, inquiry{job: j, n: t.n, started: j.Wait.StartedAt, until: j.Wait.Until, key: key, body: body})
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(spoken.ctx, cancel)()
+	return e.ask(ctx, spoken, inquiry{job: j, n: t.n, started: spoken.started, until: spoken.until, key: key, body: body})
 }

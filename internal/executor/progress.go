@@ -7,6 +7,7 @@ import (
 	"errors"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/ringback/ringback/job"
 )
@@ -62,8 +63,8 @@ const minProgressInterval = 10 * time.Millisecond
 // dropped. It does not wait for the store.
 func (r *reporter) report(value json.RawMessage) {
 	var compact bytes.Buffer
-	if len(value) > job.MaxProgressBytes || json.Compact(&compact, value) != nil || compact.Len() == 0 {
-		r.e.opt.Log.Debug("progress dropped: it is no JSON, or too long", "job", r.j.ID.Job(), "bytes", len(value))
+	if len(value) > job.MaxProgressBytes || !utf8.Valid(value) || json.Compact(&compact, value) != nil || compact.Len() == 0 {
+		r.e.opt.Log.Debug("progress dropped: it is no JSON in UTF-8, or too long", "job", r.j.ID.Job(), "bytes", len(value))
 		return
 	}
 	r.mu.Lock()
