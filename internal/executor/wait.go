@@ -36,8 +36,9 @@ type talk struct {
 	once           bool // it runs at most once
 
 	// The mutex of Executor guards what follows.
-	asked      bool // it has asked something
-	returned   bool // the backend has returned
+	asked      bool            // it has asked something
+	open       map[string]bool // the keys of what it waits for
+	returned   bool            // the backend has returned
 	completion *completion
 	stored     chan struct{} // closed when the end is stored
 }
@@ -229,7 +230,12 @@ func (e *Executor) complete(ctx context.Context, t runToken, op Operation, resul
 		c := &completion{result: result, err: failure, done: make(chan error, 1)}
 		switch e.hand(spoken, c) {
 		case handed:
-			return gone(<-c.done)
+			select {
+			case err := <-c.done:
+				return gone(err)
+			case <-ctx.Done():
+				return job.ErrUnavailable
+			}
 		case taken:
 			e.discard(j, result)
 			return job.ErrExists

@@ -52,7 +52,8 @@ func (c *chatty) Completed(ctx context.Context, run *backend.Run, header http.He
 // talking is an executor of a chatty backend, and a job that runs.
 func talking(t *testing.T) (*Executor, *sqlite.Store, *chatty, job.ID, string) {
 	t.Helper()
-	e, store, c := idle(t, job.Operation{})
+	c := &chatty{links: make(chan *backend.Links, 1), goOn: make(chan struct{})}
+	e, store := idle(t, job.Operation{}, c)
 	id, token := callChatty(t, e, store, c)
 	return e, store, c, id, token
 }
@@ -60,17 +61,31 @@ func talking(t *testing.T) (*Executor, *sqlite.Store, *chatty, job.ID, string) {
 // callChatty accepts a job and waits for its run, whose token it returns.
 func callChatty(t *testing.T, e *Executor, store *sqlite.Store, c *chatty) (id job.ID, token string) {
 	t.Helper()
+	id = submit(t, e, store)
+	token, _, _ = strings.Cut(strings.TrimPrefix((<-c.links).Completion, "/"), "/")
+	return id, token
+}
+
+func submit(t *testing.T, e *Executor, store *sqlite.Store) job.ID {
+	t.Helper()
 	now := time.Now()
 	j := &job.Job{ID: store.NewID(now), App: "shop", Operation: "work", State: job.Accepted, CreatedAt: now, DueAt: now}
 	if _, err := store.Accept(t.Context(), job.Acceptance{Job: j, Claimed: e.Reserve("work", j.MemoryBytes())}); err != nil {
 		t.Fatal(err)
 	}
-	token, _, _ = strings.Cut(strings.TrimPrefix((<-c.links).Completion, "/"), "/")
-	return j.ID, token
+	return j.ID
 }
 
-// idle is an executor of a chatty backend without a job.
-func idle(t *testing.T, op job.Operation) (*Executor, *sqlite.Store, *chatty) {
+// asker makes the callbacks that ask.
+type asker struct{ store *sqlite.Store }
+
+func (a asker) OweAsk(_ context.Context, j *job.Job, _ string, _ []byte, at, until time.Time) *job.Callback {
+	return &job.Callback{ID: a.store.NewID(at), JobID: j.ID, App: j.App, Operation: j.Operation, Event: job.EventAsk, URL: "https://my.server/",
+		Method: "POST", CreatedAt: at, DueAt: at, GiveUpAt: until, State: job.Pending}
+}
+
+// idle is an executor without a job.
+func idle(t *testing.T, op job.Operation, b backend.Backend) (*Executor, *sqlite.Store) {
 	t.Helper()
 	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "r.db"), sqlite.Options{})
 	if err != nil {
@@ -84,10 +99,9 @@ func idle(t *testing.T, op job.Operation) (*Executor, *sqlite.Store, *chatty) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &chatty{links: make(chan *backend.Links, 1), goOn: make(chan struct{})}
 	op.Name = "work"
-	e := New(Options{Store: store, Reader: store, Questions: store, Bodies: bodies, Seal: sealer,
-		Operations: []Operation{{Operation: op, Backend: c}},
+	e := New(Options{Store: store, Reader: store, Questions: store, Asker: asker{store}, Bodies: bodies, Seal: sealer,
+		Operations: []Operation{{Operation: op, Backend: b}},
 		RunURL:     func(token string) string { return "/" + token },
 		Owe:        func(context.Context, *job.Job, job.State, time.Time) []job.OwedCallback { return nil },
 		Disown:     func(*job.Job, []job.OwedCallback) {}, Log: slog.New(slog.DiscardHandler), Now: time.Now, Registerer: prometheus.NewRegistry()})
@@ -103,7 +117,7 @@ func idle(t *testing.T, op job.Operation) (*Executor, *sqlite.Store, *chatty) {
 		}
 		store.Close()
 	})
-	return e, store, c
+	return e, store
 }
 
 func complete(t *testing.T, e *Executor, token, result string) error {
@@ -196,8 +210,8 @@ func TestATokenIsGoodForItsRunAlone(t *testing.T) {
 func TestAJobThatIsCompletedWhileItsPollIsQueuedRunsOnceMore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		e, store, c := idle(t, job.Operation{Concurrency: 1, Retry: job.Retry{Backoff: time.Millisecond}})
-		c.location = "/status"
+		c := &chatty{links: make(chan *backend.Links, 1), goOn: make(chan struct{}), location: "/status"}
+		e, store := idle(t, job.Operation{Concurrency: 1, Retry: job.Retry{Backoff: time.Millisecond}}, c)
 		stands := func(id job.ID, state job.State, claimed bool) {
 			t.Helper()
 			for range 10_000 {
