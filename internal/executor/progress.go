@@ -63,12 +63,13 @@ const minProgressInterval = 10 * time.Millisecond
 // dropped. It does not wait for the store.
 func (r *reporter) report(value json.RawMessage) {
 	var compact bytes.Buffer
-	if len(value) > job.MaxProgressBytes || !utf8.Valid(value) || json.Compact(&compact, value) != nil || compact.Len() == 0 {
+	fits := len(value) <= job.MaxProgressBytes && utf8.Valid(value) && json.Compact(&compact, value) == nil && compact.Len() > 0
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !fits {
 		r.e.opt.Log.Debug("progress dropped: it is no JSON in UTF-8, or too long", "job", r.j.ID.Job(), "bytes", len(value))
 		return
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if r.stopped || bytes.Equal(r.latest, compact.Bytes()) {
 		return
 	}
