@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -266,7 +267,7 @@ func callbackRequest(components *huma.Components, op *docs.Operation, c *docs.Ca
 		Summary: "What comes of a call of " + op.Name,
 		Description: "Sent at least once, with the same webhook-id and the same body at each attempt. " +
 			"Any 2xx settles it, 410 and 415 end it; after any other answer, or none, there is another attempt as long as the schedule lasts.",
-		Tags: []string{"Callbacks"}, Parameters: parameters(c.Parameters), Security: callbackSecurity(c),
+		Tags: []string{"Callbacks"}, Parameters: parameters(c.Parameters), Security: callbackSecurity(components, op, c),
 		Responses: map[string]*huma.Response{
 			"2XX": {Description: "Taken. The answer's body is kept with the attempt, up to 16 KiB. With the event ask it is the answer " +
 				"to the question; 202 means that it comes later, to reply_url."},
@@ -307,10 +308,20 @@ func shownExample(op *docs.Operation, e *docs.Example) *huma.Example {
 	return shown
 }
 
-// callbackSecurity is what the receiver can verify: all of it is sent.
-func callbackSecurity(c *docs.Callback) []map[string][]string {
+var notInName = regexp.MustCompile(`[^A-Za-z0-9.-]`)
+
+// callbackSecurity is what the receiver can verify: all of it is sent. The signatures
+// of other senders are schemes that no other operation need have.
+func callbackSecurity(components *huma.Components, op *docs.Operation, c *docs.Callback) []map[string][]string {
+	headers := map[string]string{schemeWebhook: "Webhook-Signature", schemeMessage: "Signature"}
+	for _, l := range op.Legacy() {
+		name := "legacy." + notInName.ReplaceAllString(strings.ToLower(l.Header), "_")
+		headers[name] = l.Header
+		components.SecuritySchemes[name] = &huma.SecurityScheme{Type: "apiKey", In: "header", Name: strings.ToLower(l.Header),
+			Description: "For receivers: an HMAC over " + cmp.Or(l.Signed, "{body}") + ", as another sender has sent it."}
+	}
 	schemes := map[string][]string{}
-	for name, header := range map[string]string{schemeWebhook: "Webhook-Signature", schemeMessage: "Signature"} {
+	for name, header := range headers {
 		if c.Examples[0].Header.Get(header) != "" {
 			schemes[name] = []string{}
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ringback/ringback/internal/expression"
 	"github.com/ringback/ringback/job"
+	"github.com/ringback/ringback/sign"
 )
 
 // Operation is a described operation.
@@ -113,10 +114,21 @@ func Describe(op job.Operation, examples []Example) Operation {
 		c.Examples = append(c.Examples, e)
 	}
 	for i := range d.Callbacks {
-		d.Callbacks[i].describeParameters()
+		d.Callbacks[i].describeParameters(d.Legacy())
 	}
 	d.describeCall()
 	return d
+}
+
+// Legacy are the operation's signatures of the kind that other senders send.
+func (d *Operation) Legacy() (all []*sign.Legacy) {
+	schemes, _ := sign.ParseSchemes(d.Callback.Signature) // the intake has refused what is malformed
+	for _, s := range schemes {
+		if s.Legacy != nil {
+			all = append(all, s.Legacy)
+		}
+	}
+	return all
 }
 
 var pathWildcard = regexp.MustCompile(`\{([^}.]+)(\.\.\.)?\}`)
@@ -283,16 +295,24 @@ var ownHeaders = map[string]string{
 const headerState = "ringback-state"
 
 // describeParameters tells of what all examples have beside their bodies.
-func (c *Callback) describeParameters() {
+func (c *Callback) describeParameters(legacy []*sign.Legacy) {
 	first := &c.Examples[0]
 	for _, name := range slices.Sorted(maps.Keys(first.Header)) {
 		lower := strings.ToLower(name)
 		description := ownHeaders[lower]
-		if strings.HasPrefix(lower, "ce-") {
+		switch {
+		case lower == "content-type" || lower == "user-agent":
+			continue
+		case strings.HasPrefix(lower, "ce-"):
 			description = "The attribute " + lower[3:] + " of the CloudEvent."
 		}
-		if description == "" && !strings.HasPrefix(lower, "x-") {
-			continue // Content-Type, User-Agent
+		for _, l := range legacy {
+			switch lower {
+			case strings.ToLower(l.Header):
+				description = "The signature, as the receiver knows it from another sender."
+			case strings.ToLower(l.TimestampHeader):
+				description = "When this attempt was signed, as that signature has it."
+			}
 		}
 		c.Parameters = append(c.Parameters, Parameter{Name: lower, In: "header", Description: description,
 			Required: description != "" && lower != headerState && c.all(func(e *Example) bool { return e.Header.Get(name) != "" }), Example: first.Header.Get(name)})

@@ -40,6 +40,11 @@ func TestOpenAPIDocumentIsValid(t *testing.T) {
 		"odd method": func(o *ringback.Options) {
 			o.Operations[0].Route, o.Operations[0].Callback.Format = "PURGE /odd/{rest...}", job.FormatQuery
 		},
+		"signatures": func(o *ringback.Options) {
+			for i, signature := range []string{`[{"legacy":"stripe"}, {"legacy":{"header":"!odd'name","timestamp_header":"When"}}]`, "none", "v1a"} {
+				o.Operations[i].Callback.Signature = signature
+			}
+		},
 		"challenge": func(o *ringback.Options) { o.Proof = job.ProofChallenge },
 		"handshake": func(o *ringback.Options) { o.Proof, o.PublicURL = job.ProofHandshake, "https://api.example.com" },
 		"upstream": func(o *ringback.Options) {
@@ -76,6 +81,44 @@ func TestValidatorsSeeWhatIsWrong(t *testing.T) {
 		broken := strings.ReplaceAll(document, change[0], change[1])
 		if said := node(t, broken, "lint.mjs"); broken == document || !strings.Contains(said, wrong) {
 			t.Errorf("%s is not said of a broken document:\n%.2000s", wrong, said)
+		}
+	}
+}
+
+// described is what an OpenAPI document says of a callback.
+type described struct {
+	Parameters []struct{ Name, In string }
+	Security   []map[string][]string
+}
+
+func TestHeadersOfACallbackAreToldWhateverTheirNames(t *testing.T) {
+	t.Parallel()
+	g := start(t, func(o *ringback.Options) {
+		c := &o.Operations[0].Callback
+		c.Signature, c.Headers = `[{"legacy":"stripe"},{"legacy":"slack"}]`, map[string]string{"Order-Id": "{$request.body#/order}"}
+	})
+	_, text := g.get(t, "/openapi.json")
+	var document struct {
+		Components struct {
+			SecuritySchemes map[string]struct{ In, Name string }
+		}
+		Webhooks map[string]map[string]described
+	}
+	if err := json.Unmarshal([]byte(text), &document); err != nil {
+		t.Fatal(err)
+	}
+	callback := document.Webhooks["notify.succeeded"]["post"]
+	var names []string
+	for _, p := range callback.Parameters {
+		names = append(names, p.Name)
+	}
+	want := []string{"order-id", "stripe-signature", "webhook-id", "webhook-timestamp", "x-slack-request-timestamp", "x-slack-signature"}
+	if !slices.Equal(names, want) {
+		t.Errorf("the headers are %q, want %q", names, want)
+	}
+	for _, header := range []string{"stripe-signature", "x-slack-signature"} {
+		if len(callback.Security) != 1 || callback.Security[0]["legacy."+header] == nil || document.Components.SecuritySchemes["legacy."+header].Name != header {
+			t.Errorf("the security %v does not name %s", callback.Security, header)
 		}
 	}
 }
