@@ -216,7 +216,69 @@ func (sc *scenario) round(round int) {
 	sc.step("cancel", func() error {
 		return sc.store.FinishRun(sc.ctx, job.Finish{Job: left, State: job.Canceled, At: sc.clock})
 	})
+	sc.talk()
 	sc.together(round)
+}
+
+// talk is a run that tells how far it is, asks, is put off, asks again, and is completed.
+func (sc *scenario) talk() {
+	sc.t.Helper()
+	j := sc.accept(job.Acceptance{Claimed: true}, 100)
+	own := *j
+	own.Early = true
+	owe := func(event job.Event) *job.Callback {
+		return &job.Callback{ID: sc.store.NewID(sc.clock), JobID: j.ID, App: j.App, Operation: j.Operation, Event: event, URL: "https://my.server/talk",
+			Endpoint: "talk", Method: "POST", CreatedAt: sc.clock, GiveUpAt: sc.clock.Add(time.Hour), State: job.Pending, Data: []byte(`{"page":7}`)}
+	}
+	ask := func(key string) (cb *job.Callback) {
+		sc.step("ask", func() error {
+			cb = owe(job.EventAsk)
+			_, err := sc.store.Ask(sc.ctx, job.Asking{Job: j, Run: 1, StartedAt: sc.clock, Key: key, Body: []byte(`7`), At: sc.clock, Callback: cb})
+			return err
+		})
+		return cb
+	}
+	answer := job.QuestionEnd{Answer: &job.Answer{ContentType: "text/plain", Body: []byte("8")}}
+	sc.step("begin", func() error {
+		return sc.store.StartRun(sc.ctx, job.Start{Job: j, N: 1, At: sc.clock, Callbacks: []job.OwedCallback{{Callback: owe(job.EventRunning)}}})
+	})
+	sc.step("progress", func() error {
+		return sc.store.Progress(sc.ctx, job.Progress{Job: j, N: 1, Value: []byte(`1`), At: sc.clock, Callbacks: []job.OwedCallback{{Callback: owe(job.EventProgress)}}})
+	})
+	sc.reply(ask("first").Lane(), answer)
+	later := job.Finish{Job: &own, State: job.Waiting, At: sc.clock, DueAt: sc.clock.Add(time.Hour), Run: &job.Run{N: 1, StartedAt: sc.clock},
+		Wait: &job.Wait{StartedAt: sc.clock, Until: sc.clock.Add(time.Hour), Token: []byte("hash")}}
+	sc.step("put off", func() error { return sc.store.FinishRun(sc.ctx, later) })
+	second := ask("second")
+	sc.step("reply", func() error { return sc.store.Answer(sc.ctx, j.ID, second.ID, answer, sc.clock) })
+	ask("third") // the end closes it
+	sc.step("complete", func() error {
+		cb := owe(job.EventSucceeded)
+		return sc.store.FinishRun(sc.ctx, job.Finish{Job: &own, State: job.Succeeded, At: sc.clock, Run: &job.Run{N: 1, StartedAt: sc.clock}, Waited: true,
+			Result: &job.Result{Status: 200, Body: job.Body{Inline: []byte("done"), Size: 4}}, Callbacks: []job.OwedCallback{{Callback: cb}}})
+	})
+}
+
+// reply delivers what is due in a lane, one after the other, and lets the receiver
+// answer the question among it.
+func (sc *scenario) reply(lane string, answer job.QuestionEnd) {
+	sc.t.Helper()
+	for asked := false; !asked; {
+		var due []job.Delivery
+		sc.step("claim one", func() (err error) {
+			due, _, err = sc.store.ClaimCallbacks(sc.ctx, lane, sc.clock, 1)
+			if err == nil && len(due) != 1 {
+				err = fmt.Errorf("%d callbacks were due", len(due))
+			}
+			return err
+		})
+		st := job.Settlement{Callback: due[0].Callback, State: job.Delivered, At: sc.clock,
+			Attempt: &job.Attempt{N: due[0].Callback.Attempts + 1, StartedAt: sc.clock, Status: 200, Body: []byte("8")}}
+		if asked = due[0].Callback.Event == job.EventAsk; asked {
+			st.Question = &answer
+		}
+		sc.step("answer", func() error { return sc.store.SettleAttempt(sc.ctx, st) })
+	}
 }
 
 func (sc *scenario) accept(a job.Acceptance, size int) *job.Job {
@@ -524,12 +586,12 @@ func (d *disk) bodies() (n int) {
 	return n
 }
 
-func intact(c *conn) (err error) {
-	return errors.Join(c.bind("PRAGMA integrity_check").each(func(row *scanner) {
-		if said := row.text(); said != "ok" {
-			err = fmt.Errorf("integrity check: %s", said)
-		}
-	}), err)
+func intact(c *conn) error {
+	found, err := c.inspect()
+	if err == nil && len(found) > 0 {
+		err = fmt.Errorf("the store contradicts itself: %v", found)
+	}
+	return err
 }
 
 // named are the bodies that rows name.
@@ -553,7 +615,8 @@ func dumpBody(b *strings.Builder, bodies *body.Dir, ref job.Body) error {
 }
 
 func dumpTables(c *conn, b *strings.Builder) error {
-	for _, table := range []string{"settings", "apps", "keys", "endpoints", "idempotency", "jobs", "requests", "results", "runs", "callbacks", "attempts"} {
+	for _, table := range []string{"settings", "apps", "keys", "endpoints", "idempotency", "jobs", "requests", "results", "waits", "questions", "runs", "callbacks",
+		"callback_bodies", "attempts"} {
 		fmt.Fprintln(b, table)
 		err := c.bind("SELECT * FROM " + table + " ORDER BY 1, 2").each(func(row *scanner) {
 			for i := range row.st.ColumnCount() {
