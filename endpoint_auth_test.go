@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -164,6 +165,39 @@ func TestTokenURLIsBoundToTheOutboundPolicy(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "token URL") || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", url, err)
 		}
+	}
+}
+
+func TestTokenURLIsBoundToTheAppsPolicyToo(t *testing.T) {
+	t.Parallel()
+	g := setup(t, operation("relay", "POST /relay", ringback.Relay(), quick))
+	auth, asked := oauth2(t, nil)
+	url, messages := listen(t, g.mainSecret(t), nil)
+	permit := func(prefixes ...string) {
+		t.Helper()
+		if _, err := g.admin.UpdateApp(t.Context(), "shop", client.AppPatch{Policy: &client.Policy{Prefixes: prefixes}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	permit(url)
+	_, err := g.app.CreateEndpoint(t.Context(), client.EndpointCreate{Name: "main", URL: url, Auth: auth})
+	var p *client.Problem
+	if !errors.As(err, &p) || p.Status != http.StatusBadRequest || !strings.Contains(fmt.Sprint(p.Errors), "token URL") || !strings.Contains(fmt.Sprint(p.Errors), "rule: prefixes") {
+		t.Errorf("%+v", err)
+	}
+	permit(url, auth.OAuth2.TokenURL)
+	g.create(t, url, auth)
+	g.call(t, client.Call{Path: "/relay", Body: strings.NewReader("x")})
+	next(t, messages)
+	permit(url)
+	accepted := g.call(t, client.Call{Path: "/relay", Body: strings.NewReader("x")})
+	c := g.settled(t, accepted.ID)
+	if c.Status != "dead" || c.LastError != "token" {
+		t.Errorf("%+v", c)
+	}
+	none(t, messages)
+	if n := asked.Load(); n != 1 {
+		t.Errorf("the server was asked %d times", n)
 	}
 }
 

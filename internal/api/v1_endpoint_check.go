@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ringback/ringback/job"
@@ -55,10 +56,16 @@ func (v *v1) checkEndpoint(ctx context.Context, e *job.Endpoint) error {
 		fault(!v.hasOperation(name) || slices.Contains(e.Operations[:i], name),
 			fmt.Sprintf("#/operations/%d", i), "the gateway has no operation of this name, or it stands here twice")
 	}
+	app := appOf(ctx)
+	if auth, ok := v.openAuth(e); ok && auth.OAuth2 != nil {
+		if p := v.within(auth.OAuth2.TokenURL, "app", &app.Policy); p != nil {
+			fault(true, "#/auth/oauth2/token_url", strings.ReplaceAll(p.Detail, "callback URL", "token URL"))
+		}
+	}
 	if len(items) > 0 {
 		return faultyBody(items...)
 	}
-	return v.checkEndpointURL(e.URL, appOf(ctx))
+	return v.checkEndpointURL(e.URL, app)
 }
 
 var paramVariable = regexp.MustCompile(`\{params\.([^{}]*)\}`)

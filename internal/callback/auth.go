@@ -18,6 +18,7 @@ import (
 type credentials struct {
 	authorization []string // the header's value, where it is always the same
 	tokens        *tokenSource
+	forbidden     error // why no token may be fetched; nil for nothing
 	identity      *outbound.Identity
 }
 
@@ -66,6 +67,9 @@ func (p *place) send(ctx context.Context, client *outbound.Client, r *outbound.R
 		r.Header["Authorization"] = p.auth.authorization
 	}
 	token := ""
+	if p.auth.forbidden != nil {
+		return nil, p.auth.forbidden
+	}
 	if p.auth.tokens != nil {
 		var err error
 		if token, err = p.auth.tokens.token(ctx); err != nil {

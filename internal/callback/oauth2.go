@@ -131,6 +131,19 @@ func (t *tokenSource) token(ctx context.Context) (string, error) {
 	return value, err
 }
 
+// permitted says whether the policies permit the token URL: it comes from the app, as
+// the URLs of its callbacks do.
+func (t *tokenSource) permitted(p *job.Policy) error {
+	target, err := t.client.Check(t.config.TokenURL)
+	if err == nil {
+		err = scope(p).Permit(target)
+	}
+	if err != nil {
+		return &tokenError{reason: "the outbound policy, or that of the app, forbids the token URL"}
+	}
+	return nil
+}
+
 // refused tells that a receiver answered 401 to a token. The next attempt fetches
 // another, but a receiver that refuses them all does not make us ask at each.
 func (t *tokenSource) refused(token string) {

@@ -204,6 +204,9 @@ func (p places) readEndpoint(ctx context.Context, app, name string) (*place, err
 		return nil, fmt.Errorf("app of endpoint %s: %w", name, err)
 	}
 	pl.policy = of.Policy
+	if pl.auth.tokens != nil {
+		pl.auth.forbidden = pl.auth.tokens.permitted(&pl.policy)
+	}
 	// Refused URLs are kept, too: the attempt says why.
 	if !hasVariables(e.URL) {
 		if pl.target, pl.refused = p.opt.Client.Check(e.URL); pl.refused == nil {
