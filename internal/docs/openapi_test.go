@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/ringback/ringback"
 	"github.com/ringback/ringback/internal/npmtest"
@@ -140,5 +141,60 @@ func TestEveryEventOfEveryOperationIsAWebhook(t *testing.T) {
 	}
 	if document.Webhooks["notify.succeeded"]["get"] == nil || document.Webhooks["notify.ask"]["post"] == nil || document.Webhooks["scan.succeeded"]["put"] == nil {
 		t.Error("the webhooks have not the operations' methods")
+	}
+}
+
+func TestEverythingThatAnOperationReadsOfACallIsAParameter(t *testing.T) {
+	t.Parallel()
+	g := start(t, func(o *ringback.Options) {
+		o.Operations[0].Callback = job.Contract{Query: map[string]string{"order": "{$request.query.order}"}}
+		o.Operations[3].Callback.Required = true
+	})
+	_, text := g.get(t, "/openapi.json")
+	var document struct {
+		Paths map[string]map[string]struct {
+			Parameters []struct {
+				Name, In string
+				Required bool
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(text), &document); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"/notify": "callback? X-Callback? callbackURL? X-Callback-Url? callbackEvents? X-Callback-Events? callbackState? X-Callback-State? order?",
+		"/reports/{kind}": "kind to? copy? good? bad? X-Order? callback? X-Callback? callbackEvents? X-Callback-Events? callbackState? X-Callback-State? " +
+			"callbackMethod? X-Callback-Method? callbackFormat? X-Callback-Format?",
+		"/scan/{region}/{rest}": "region rest callback? X-Callback? X-Callback-Url? callbackEvents? X-Callback-Events? callbackState? X-Callback-State?",
+		"/thumbnail":            "",
+	} {
+		var got []string
+		for _, op := range document.Paths[path] {
+			for _, p := range op.Parameters {
+				name := p.Name
+				if !p.Required {
+					name += "?"
+				}
+				in := "query"
+				switch {
+				case p.Required:
+					in = "path"
+				case unicode.IsUpper(rune(p.Name[0])):
+					in = "header"
+				}
+				if p.In != in {
+					t.Errorf("%s: %s is said to be in the %s", path, p.Name, p.In)
+				}
+				got = append(got, name)
+			}
+		}
+		// What every operation has.
+		wanted := append(strings.Fields(want), "Prefer?", "Idempotency-Key?")
+		slices.Sort(got)
+		slices.Sort(wanted)
+		if !slices.Equal(got, wanted) {
+			t.Errorf("%s: %q, want %q", path, got, wanted)
+		}
 	}
 }
