@@ -59,15 +59,3 @@ func (c Contract) CheckFormat() error {
 	}
 	return nil
 }
-
-// MayChoose says what is wrong with a method and a format that a call chooses, nil
-// for nothing. Whether it may choose at all is not asked here.
-func (c Contract) MayChoose(method, format string) error {
-	if err := CheckFormat(method, format); err != nil {
-		return err
-	}
-	if format == FormatTemplate && c.Template == "" {
-		return fmt.Errorf("the operation has no template")
-	}
-	return nil
-}
