@@ -9,7 +9,7 @@ import (
 type Question struct {
 	JobID    ID
 	Key      string // the backend's own name for it, one question of a job each
-	Run      int    // the run that asked last
+	Run      int    // the run that owed its callback
 	Body     []byte // JSON
 	Callback ID     // the callback that asks it
 	State    QuestionState
@@ -76,7 +76,8 @@ type Asking struct {
 type Questions interface {
 	// Ask stores a question and the callback that it owes, and makes the job wait, in
 	// one transaction. A question that the job has asked before under this key is
-	// returned as it is and owes nothing, unless it was closed in an earlier run. Under
+	// returned as it is and owes nothing, unless it is closed and this run, which began
+	// later, has not asked it yet. Under
 	// the key of another question it is ErrExists, with too many of them ErrTooMany,
 	// and ErrGone where the run is over.
 	Ask(context.Context, Asking) (*Question, error)

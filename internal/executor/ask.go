@@ -97,30 +97,32 @@ func (e *Executor) ask(ctx context.Context, t *talk, q inquiry) (*job.Question, 
 func (e *Executor) answerTo(ctx context.Context, t *talk, q inquiry) (*job.Question, error) {
 	ended, cancel := e.answers.wait(asked{q.job.ID, q.key})
 	defer cancel()
-	now := e.opt.Now()
-	cb := e.opt.Asker.OweAsk(ctx, q.job, q.key, q.body, now, q.until)
-	if cb == nil {
-		return nil, unanswered(&job.Error{Code: job.CodeUnanswered, Message: "the job has no callback URL that could be asked"})
-	}
-	found, err := e.opt.Questions.Ask(context.WithoutCancel(ctx), job.Asking{Job: q.job, Run: q.n, StartedAt: q.started, Key: q.key, Body: q.body, At: now, Callback: cb})
-	if err != nil {
-		return nil, err
-	}
-	if found.State == job.Open {
-		var stopping <-chan struct{} // a run in memory has a context that says so
-		if t == nil {
-			stopping = e.stopping
-		} else {
-			t.turn.Free()
+	var found *job.Question
+	// One that an earlier run has asked, and that has no answer, is asked anew.
+	for found == nil || found.State == job.Open {
+		if found != nil {
+			var stopping <-chan struct{} // a run in memory has a context that says so
+			if t == nil {
+				stopping = e.stopping
+			} else {
+				t.turn.Free()
+			}
+			select {
+			case <-ended:
+			case <-stopping:
+				return found, nil
+			case <-ctx.Done():
+				return found, nil
+			}
 		}
-		select {
-		case <-ended:
-		case <-stopping:
-			return found, nil
-		case <-ctx.Done():
-			return found, nil
+		now := e.opt.Now()
+		cb := e.opt.Asker.OweAsk(ctx, q.job, q.key, q.body, now, q.until)
+		if cb == nil {
+			return nil, unanswered(&job.Error{Code: job.CodeUnanswered, Message: "the job has no callback URL that could be asked"})
 		}
-		if found, err = e.opt.Questions.Question(ctx, q.job.ID, q.key); err != nil {
+		var err error
+		found, err = e.opt.Questions.Ask(context.WithoutCancel(ctx), job.Asking{Job: q.job, Run: q.n, StartedAt: q.started, Key: q.key, Body: q.body, At: now, Callback: cb})
+		if err != nil {
 			return nil, err
 		}
 	}

@@ -103,3 +103,45 @@ func TestARunThatHasItsAnswerMayEndWhenTheGatewayStops(t *testing.T) {
 		}
 	})
 }
+
+func TestAQuestionOfAnEarlierRunWithoutAnAnswerIsAskedAnew(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		runs := 0
+		e, store := idle(t, job.Operation{Retry: job.Retry{Attempts: 1}}, backend.Func(func(ctx context.Context, call *backend.Call, result *backend.Result) error {
+			runs++
+			answer, err := call.Ask(ctx, "page", json.RawMessage(`7`))
+			if err == nil {
+				_, err = result.Write(answer.Body)
+			}
+			return err
+		}))
+		id := submit(t, e, store)
+		synctest.Wait()
+		first, err := store.Question(t.Context(), id, "page")
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		e.mu.Lock()
+		e.held[id].cancel(errStopping) // it is handed back, and begins once more
+		e.mu.Unlock()
+		time.Sleep(time.Second)
+		end := func(callback job.ID, end job.QuestionEnd) {
+			t.Helper()
+			if err := store.Answer(t.Context(), id, callback, end, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		end(first.Callback, job.QuestionEnd{Error: &job.Error{Code: job.CodeUnanswered, Message: "too late"}})
+		second, err := store.Question(t.Context(), id, "page")
+		if err != nil || second.State != job.Open || second.Callback == first.Callback {
+			t.Fatalf("%+v, %v", second, err)
+		}
+		end(second.Callback, job.QuestionEnd{Answer: &job.Answer{Body: []byte("8")}})
+		if j, err := store.WholeJob(t.Context(), "", id); err != nil || j.State != job.Succeeded || string(j.Result.Body.Inline) != "8" || runs != 2 {
+			t.Errorf("%+v, %v, after %d runs", j, err, runs)
+		}
+	})
+}

@@ -76,11 +76,8 @@ func (c *conn) ask(a job.Asking, did *ordered) (*job.Question, error) {
 		return nil, err
 	case q != nil && !bytes.Equal(q.Body, a.Body):
 		return nil, job.ErrExists
-	case q != nil && (q.State == job.Answered || q.State == job.Closed && q.Run == a.Run):
+	case q != nil && (q.State != job.Closed || q.Run == a.Run && millis(q.AskedAt) >= millis(a.StartedAt)):
 		return q, nil
-	case q != nil && q.State == job.Open:
-		q.Run = a.Run
-		return q, c.bind(`UPDATE questions SET run = ? WHERE job = ? AND key = ?`).int(int64(a.Run)).key(a.Job.ID).text(a.Key).exec()
 	case q == nil:
 		var n int64
 		if err := c.bind(`SELECT count(*) FROM questions WHERE job = ?`).key(a.Job.ID).each(func(row *scanner) { n = row.int() }); err != nil {

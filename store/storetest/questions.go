@@ -15,6 +15,7 @@ var questionTests = []test{
 	{"QuestionIsAskedOnce", questionIsAskedOnce},
 	{"FirstAnswerWins", firstAnswerWins},
 	{"QuestionsEndWithTheRun", questionsEndWithTheRun},
+	{"LaterRunAsksForItself", laterRunAsksForItself},
 	{"QuestionOfARunThatIsOverIsRefused", questionOfARunThatIsOver},
 	{"QuestionsAreBounded", questionsAreBounded},
 	{"QuestionAndAnswerSurviveACrash", questionAndAnswerSurviveACrash},
@@ -171,6 +172,28 @@ func questionsEndWithTheRun(w *world) {
 	w.equal("answer", w.question(j, "color").Answer, *blue.Answer)
 }
 
+// A callback is owed for as long as the run that asked may last: where it dies, a later
+// run asks for itself, be it by the same number.
+func laterRunAsksForItself(w *world) {
+	failure := job.QuestionEnd{Error: &job.Error{Code: job.CodeUnanswered, Message: "nobody is there"}}
+	j, cb := w.asked()
+	w.no(w.FinishRun(w.ctx, job.Finish{Job: j, State: job.Accepted, At: w.now(), DueAt: w.now()})) // handed back
+	w.pass(time.Minute)
+	j = w.claim("scan")[0]
+	again := w.asking(j, 1, "color")
+	q, err := w.Ask(w.ctx, again)
+	w.no(err)
+	w.equal("open", []any{q.State, q.Callback}, []any{job.Open, cb.ID})
+	w.no(w.Answer(w.ctx, j.ID, cb.ID, failure, w.now()))
+	q, err = w.Ask(w.ctx, again)
+	w.no(err)
+	w.equal("asked anew", []any{q.State, q.Callback}, []any{job.Open, again.Callback.ID})
+	w.no(w.Answer(w.ctx, j.ID, again.Callback.ID, failure, w.now()))
+	q, err = w.Ask(w.ctx, w.asking(j, 1, "color"))
+	w.no(err)
+	w.equal("of this run", []any{q.State, q.Error}, []any{job.Closed, failure.Error})
+}
+
 func questionOfARunThatIsOver(w *world) {
 	j := w.accept(w.newJob("shop", "scan"), true)
 	for _, n := range []int{0, 2} {
@@ -223,7 +246,7 @@ func questionAndAnswerSurviveACrash(w *world) {
 	w.equal("state", w.read(j.ID).State, job.Running)
 	q, err = w.Ask(w.ctx, w.asking(got, 2, "color"))
 	w.no(err)
-	w.equal("open", []any{q.State, q.Callback, q.Run}, []any{job.Open, cb.ID, 2})
+	w.equal("open", []any{q.State, q.Callback, q.Run}, []any{job.Open, cb.ID, 1})
 	w.equal("state", w.read(j.ID).State, job.Waiting)
 	w.no(w.Answer(w.ctx, j.ID, cb.ID, blue, w.now()))
 	w.equal("state", w.read(j.ID).State, job.Running)

@@ -135,7 +135,7 @@ CREATE TABLE waits (
 CREATE TABLE questions (
   job          INTEGER NOT NULL,
   key          TEXT NOT NULL,
-  run          INTEGER NOT NULL, -- that asked last
+  run          INTEGER NOT NULL, -- that owed the callback
   body         BLOB NOT NULL,    -- JSON
   callback     BLOB NOT NULL,    -- id
   state        INTEGER NOT NULL,
