@@ -1,8 +1,10 @@
 package ringback_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -369,5 +371,51 @@ func TestAJobsStreamShowsItsProgress(t *testing.T) {
 	}
 	if j := g.done(t, accepted.ID); !seen || string(j.Progress) != `{"step":7}` {
 		t.Errorf("seen: %v; at the end: %s", seen, j.Progress)
+	}
+}
+
+// What an early callback says stays the same to the byte, whatever becomes of the run
+// between two of its attempts.
+func TestAnEarlyCallbackSaysTheSameAfterItsRunHasFailed(t *testing.T) {
+	t.Parallel()
+	for _, event := range []job.Event{job.EventRunning, job.EventProgress} {
+		t.Run(string(event), func(t *testing.T) {
+			t.Parallel()
+			failed, again := make(chan struct{}), make(chan struct{})
+			runs := 0
+			g := setup(t, operation("work", "POST /work", ringback.Func(func(ctx context.Context, call *ringback.Call, _ *ringback.Result) error {
+				if runs++; runs == 1 {
+					if err := call.Progress(7); err != nil {
+						return err
+					}
+					<-failed
+					return errors.New("once")
+				}
+				close(again)
+				<-ctx.Done()
+				return ctx.Err()
+			}), quick, func(op *job.Operation) {
+				op.Callback.Events = []job.Event{event}
+				op.Callback.ProgressInterval = 10 * time.Millisecond
+			}))
+			url, messages := listen(t, func() sign.Secret { return g.secret }, func(n int, w http.ResponseWriter, _ *http.Request) {
+				if n == 1 {
+					close(failed)
+					<-again
+					w.WriteHeader(http.StatusInternalServerError)
+				}
+			})
+			accepted := g.call(t, client.Call{Path: "/work", CallbackURL: url})
+			first, second := next(t, messages), next(t, messages)
+			if first.header.Get("webhook-id") != second.header.Get("webhook-id") || !bytes.Equal(first.body, second.body) {
+				t.Errorf("the attempts differ:\n%s\n%s", first.body, second.body)
+			}
+			if s := snapshotOf(t, first); s.Data.Job.StartedAt == "" {
+				t.Errorf("it does not say when the run began: %s", first.body)
+			}
+			if err := g.app.Cancel(t.Context(), accepted.ID); err != nil {
+				t.Fatal(err)
+			}
+		})
 	}
 }

@@ -91,6 +91,11 @@ func (r *reporter) scheduleLocked(at time.Time) {
 func (r *reporter) write() {
 	defer r.work.Done()
 	r.mu.Lock()
+	if r.j.StartedAt.IsZero() { // of the first run, a template sees it here
+		own := *r.j
+		own.StartedAt = r.started
+		r.j = &own
+	}
 	p, seq, fresh := job.Progress{Job: r.j, N: r.n, Value: r.latest, At: r.e.opt.Now()}, r.seq, r.seq != r.stored
 	stopped := r.stopped
 	r.mu.Unlock()
