@@ -163,16 +163,27 @@ func (s *Store) ClaimRuns(ctx context.Context, operation string, now time.Time, 
 	return jobs, next, nil
 }
 
-// putBack makes due again what was claimed and could not be handed out.
+// putBack makes due again what was claimed and could not be handed out. It goes on
+// until the store takes that, or is closed: nobody else would find it.
 func (s *Store) putBack(ctx context.Context, sql string, ids []job.ID, now time.Time) error {
-	return s.write(ctx, func(c *conn) error {
-		for _, id := range ids {
-			if err := c.bind(sql).key(id).time(now).exec(); err != nil {
-				return err
+	for wait := repairAfter; ; wait = min(2*wait, maxRepairAfter) {
+		err := s.write(ctx, func(c *conn) error {
+			for _, id := range ids {
+				if err := c.bind(sql).key(id).time(now).exec(); err != nil {
+					return err
+				}
 			}
+			return nil
+		}, nil)
+		if !errors.Is(err, job.ErrUnavailable) {
+			return err
 		}
-		return nil
-	}, nil)
+		select {
+		case <-time.After(wait):
+		case <-s.w.quit:
+			return err
+		}
+	}
 }
 
 // Overdue implements job.Runs.

@@ -211,3 +211,42 @@ func TestLogOfACrashIsTheSameAfterItIsWrittenOnceMore(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestWhatIsClaimedAndCannotBeReadIsDueAgainOnceTheStoreIsSound(t *testing.T) {
+	t.Parallel()
+	d, path := newDisk(t), filepath.Join(t.TempDir(), "a.db")
+	synctest.Test(t, func(t *testing.T) {
+		s := onDisk(t, d, path)
+		j := accept(t, s, true)
+		now := time.Now()
+		cb := &job.Callback{ID: s.NewID(now), JobID: j.ID, App: j.App, Operation: j.Operation, Event: job.EventCanceled,
+			URL: "https://my.server/bar", Method: "POST", CreatedAt: now, DueAt: now, GiveUpAt: now.Add(time.Hour), State: job.Pending}
+		err := s.FinishRun(t.Context(), job.Finish{Job: j, State: job.Canceled, At: now, Callbacks: []job.OwedCallback{{Callback: cb}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		onWriter(t, s, func(c *conn) error { return c.Exec("ALTER TABLE requests RENAME TO unreadable") })
+		claims := 0
+		d.breakOn(func(e event) error {
+			if isLogSync(e) {
+				if claims++; claims == 2 { // the second write puts the claim back
+					return syscall.EIO
+				}
+			}
+			return nil
+		})
+		if _, _, err := s.ClaimCallbacks(t.Context(), cb.Lane(), now, 1); err == nil {
+			t.Fatal("it was read")
+		}
+		if claims < 2 {
+			t.Errorf("%d syncs", claims)
+		}
+		due, err := s.DueCallbacks(t.Context())
+		if err != nil || len(due) != 1 {
+			t.Errorf("due: %v, %v", due, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
