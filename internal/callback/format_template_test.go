@@ -40,6 +40,11 @@ func TestATemplateMakesABodyAndMaySayWhatItIs(t *testing.T) {
 		`.result.items | group_by(.n) | map(length)`:               {"application/json", "[1,1]"},
 		`"a-b" | gsub("-"; "+") | ascii_upcase`:                    {"text/plain; charset=utf-8", "A+B"},
 		`first(range(10;20)) , "text/x-number"`:                    {"text/x-number", "10"},
+		`[5 - 3 - 1, ([1, 2, 3] - [2])]`:                           {"application/json", "[1,[1,3]]"},
+		`["abab" | indices("ab"), index("b"), rindex("b")]`:        {"application/json", "[[0,2],1,3]"},
+		`[{"a": ["xy"]} | contains({a: ["x"]}, {a: [1]})]`:         {"application/json", "[true,false]"},
+		`def index(f): "own"; index(1)`:                            {"text/plain; charset=utf-8", "own"},
+		`.result.items | map(.id | inside("abc"))`:                 {"application/json", "[true,true]"},
 		`12345678901234567890 * 2`:                                 {"application/json", "24691357802469134000"},
 		`if .result.n > 5 then "big" else "small" end | {size: .}`: {"application/json", `{"size":"big"}`},
 	} {
@@ -74,6 +79,8 @@ func TestATemplateThatCannotBeBoundedIsRefusedAtTheStart(t *testing.T) {
 		`$nobody`:                                "the template is no jq program",
 		`.a | {"x": [(.b |= 1)]}`:                "a template cannot assign",
 		`_ringback_made`:                         "the function _ringback_made cannot be used",
+		`def _ringback_made: .; [1]`:             "a template cannot define _ringback_made",
+		`def f(_ringback_made): [1]; f(.)`:       "a template cannot define _ringback_made",
 		`_add(1; 2)`:                             "the function _add cannot be used",
 		`. as {a: $x, (setpath([1];2)): $y} | 1`: "the function setpath cannot be used",
 		strings.Repeat(" ", 17<<10):              "the template is larger than 16 KiB",
@@ -110,6 +117,12 @@ var hungry = []string{
 	`label $out | foreach repeat(1) as $i ([]; . + [$i]; empty)`,
 	`[recurse(. , .)]`,
 	`[paths, repeat(1)] | length`,
+	`(reduce range(18) as $i ("x"; . + .)) as $x | $x | indices($x[:130000])`,
+	`(reduce range(18) as $i ("x"; . + .)) as $x | "\($x)y" | rindex($x)`,
+	`[range(40000)] - [range(30000) | -1]`,
+	`[range(40000)] as $l | [range(30000) | 39999] | inside($l)`,
+	`[range(40000)] | contains([range(30000) | 39999])`,
+	`[range(20000)] as $l | $l | [range(100000) as $i | index([$i - 1])]`,
 }
 
 func TestATemplateThatRunsForEverOrMakesAGigabyteIsStopped(t *testing.T) {

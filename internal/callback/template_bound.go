@@ -24,20 +24,46 @@ const (
 	functionProduct = "_ringback_product" // of two numbers
 	functionJoin    = "_ringback_join"    // join, weighed before it is made
 	functionText    = "_ringback_text"    // the value, unless a regular expression would take long
+
+	ownPrefix = "_ringback_"
 )
+
+// pairs are the functions, and the operator, that may compare all parts of one value
+// with all of another, as programs about both. They are called by their names behind
+// ownPrefix, and ask first how much that would be.
+var pairs = map[string]*gojq.Code{
+	"indices":  pairProgram(`.[1] as $x | .[0] | indices($x)`),
+	"index":    pairProgram(`.[1] as $x | .[0] | index($x)`),
+	"rindex":   pairProgram(`.[1] as $x | .[0] | rindex($x)`),
+	"contains": pairProgram(`.[1] as $x | .[0] | contains($x)`),
+	"inside":   pairProgram(`.[1] as $x | .[0] | inside($x)`),
+	"minus":    pairProgram(`.[0] - .[1]`),
+}
+
+func pairProgram(text string) *gojq.Code {
+	query, err := gojq.Parse(text)
+	if err != nil {
+		panic(err) // it stands above
+	}
+	code, err := gojq.Compile(query)
+	if err != nil {
+		panic(err)
+	}
+	return code
+}
 
 // templateFunctions are what a template may call. Those of the first list return
 // part of what there was, so that they can stand in a path; what the others return
 // is weighed.
 var (
 	pathFunctions = words(`empty error select first last nth limit skip until recurse arrays objects iterables booleans numbers strings
-		nulls values scalars not type length utf8bytelength has in any all isempty contains inside startswith endswith index rindex isvalid
+		nulls values scalars not type length utf8bytelength has in any all isempty startswith endswith isvalid
 		isnan isinfinite isnormal isfinite infinite nan now range while repeat min max min_by max_by floor ceil round sqrt fabs trunc abs
 		pow log log2 log10 exp exp2 exp10 toboolean IN getpath`)
 	makingFunctions = words(`keys keys_unsorted map map_values to_entries from_entries with_entries add flatten tostring tonumber sort sort_by
 		group_by unique unique_by reverse ltrimstr rtrimstr trimstr trim ltrim rtrim explode implode split ascii_downcase ascii_upcase tojson
 		fromjson todate fromdate todateiso8601 fromdateiso8601 gmtime mktime strftime strptime test match capture scan splits sub gsub paths path
-		del walk indices`)
+		del walk`)
 	// literalFunctions take their first argument as the program spells it: what it
 	// costs, or makes, does not depend on strangers.
 	literalFunctions = words(`test match capture scan splits sub gsub strftime strptime`)
@@ -87,17 +113,23 @@ func (w *walker) query(q *gojq.Query) {
 	w.term(q.Term)
 	w.defined = w.defined[:outer]
 	switch q.Op {
-	case gojq.OpAdd, gojq.OpSub, gojq.OpDiv, gojq.OpMod:
+	case gojq.OpAdd, gojq.OpDiv, gojq.OpMod:
 		weighQuery(q)
+	case gojq.OpSub:
+		callBoth(q, ownPrefix+"minus")
 	case gojq.OpMul:
-		*q = gojq.Query{FuncDefs: q.FuncDefs, Term: &gojq.Term{Type: gojq.TermTypeFunc,
-			Func: &gojq.Func{Name: functionProduct, Args: []*gojq.Query{q.Left, q.Right}}}}
+		callBoth(q, functionProduct)
 	case gojq.OpAssign, gojq.OpModify, gojq.OpUpdateAdd, gojq.OpUpdateSub, gojq.OpUpdateMul, gojq.OpUpdateDiv, gojq.OpUpdateMod, gojq.OpUpdateAlt:
 		w.refuse("a template cannot assign (%s): it makes a new value", q.Op)
 	}
 }
 
 func (w *walker) define(def *gojq.FuncDef) {
+	for _, name := range append([]string{def.Name}, def.Args...) {
+		if strings.HasPrefix(name, ownPrefix) {
+			w.refuse("a template cannot define %s", name)
+		}
+	}
 	w.defined = append(w.defined, def.Name)
 	outer := len(w.defined)
 	w.defined = append(w.defined, def.Args...)
@@ -110,6 +142,12 @@ func weighQuery(q *gojq.Query) {
 	inner := *q
 	inner.FuncDefs = nil
 	*q = gojq.Query{FuncDefs: q.FuncDefs, Left: &inner, Op: gojq.OpPipe, Right: callOf(functionMade)}
+}
+
+// callBoth makes a call of a function of what stood at both sides of an operator.
+func callBoth(q *gojq.Query, name string) {
+	*q = gojq.Query{FuncDefs: q.FuncDefs, Term: &gojq.Term{Type: gojq.TermTypeFunc,
+		Func: &gojq.Func{Name: name, Args: []*gojq.Query{q.Left, q.Right}}}}
 }
 
 func callOf(name string) *gojq.Query {
@@ -238,6 +276,9 @@ func (w *walker) call(t *gojq.Term) {
 	case strings.HasPrefix(f.Name, "$"), slices.Contains(w.defined, f.Name), slices.Contains(pathFunctions, f.Name):
 	case f.Name == "join":
 		f.Name = functionJoin
+	case f.Name != "minus" && pairs[f.Name] != nil:
+		f.Name = ownPrefix + f.Name
+		weighTerm(t)
 	case !slices.Contains(makingFunctions, f.Name):
 		w.refuse("the function %s cannot be used in a template", f.Name)
 	case slices.Contains(literalFunctions, f.Name) && !literal, f.Name == "split" && len(f.Args) > 1 && !literal:
@@ -309,11 +350,45 @@ func (m *meter) Done() <-chan struct{} {
 func (m *meter) Err() error { return m.err }
 
 func (m *meter) compile(q *gojq.Query) (*gojq.Code, error) {
-	return gojq.Compile(q,
+	options := []gojq.CompilerOption{
 		gojq.WithFunction(functionMade, 0, 0, func(v any, _ []any) any { return m.weighed(v, weigh(v, maxTemplateValue)) }),
 		gojq.WithFunction(functionProduct, 2, 2, product),
 		gojq.WithFunction(functionText, 0, 0, shortText),
-		gojq.WithFunction(functionJoin, 1, 1, m.join))
+		gojq.WithFunction(functionJoin, 1, 1, m.join),
+		gojq.WithFunction(ownPrefix+"minus", 2, 2, func(_ any, args []any) any { return m.pair("minus", args[0], args[1]) }),
+	}
+	for name := range pairs {
+		if name != "minus" {
+			options = append(options, gojq.WithFunction(ownPrefix+name, 1, 1, func(v any, args []any) any { return m.pair(name, v, args[0]) }))
+		}
+	}
+	return gojq.Compile(q, options...)
+}
+
+// maxTemplatePairs is how many comparisons one of the pairs may take.
+const maxTemplatePairs = 16 << 20
+
+// pair is what one of the pairs makes of two values.
+func (m *meter) pair(name string, a, b any) any {
+	_, texts := a.(string)
+	linear := texts && (name == "contains" || name == "inside") // of one text in another
+	if !linear && parts(a)*parts(b) > maxTemplatePairs {
+		return fmt.Errorf("the template compares too much with too much: %s", name)
+	}
+	if m.now().After(m.end) {
+		m.err = errTemplateTime // such a step may be long
+		return m.err
+	}
+	v, _ := pairs[name].Run([]any{a, b}).Next()
+	return v
+}
+
+// parts is about how much there is to compare of a value.
+func parts(v any) int {
+	if text, ok := v.(string); ok {
+		return len(text)
+	}
+	return weigh(v, maxTemplateValue) / 16
 }
 
 // weighed is v, or an error where it is too much, alone or with all that was made
