@@ -6,6 +6,7 @@
 # RINGBACK_URL is the gateway, http://127.0.0.1:8080 if it is not set. OPERATION is the
 # path of one, /notify if it is not given.
 set -eu
+: "${RINGBACK_KEY:?is the key of an app; with --dev any text will do}"
 url=${RINGBACK_URL:-http://127.0.0.1:8080} callback=$1 operation=${2:-/notify}
 
 # The key goes through a pipe: arguments can be seen by everybody on the machine.

@@ -74,7 +74,7 @@ func Open(ctx context.Context, path string, opt Options) (_ *Store, err error) {
 		return nil, err
 	}
 	if opt.VFS == "" {
-		if err := errors.Join(makePrivate(path), rewrite(path+"-wal")); err != nil {
+		if err := errors.Join(makePrivate(path), makePrivate(path+"-shm"), rewrite(path+"-wal")); err != nil {
 			return nil, err
 		}
 	}

@@ -144,7 +144,7 @@ func TestFilesAreForTheirOwnerOnly(t *testing.T) {
 	dir := t.TempDir()
 	s := openAt(t, filepath.Join(dir, "ringback.db"))
 	accept(t, s, false)
-	for _, name := range []string{"ringback.db", "ringback.db-wal", "ringback.db.lock"} {
+	for _, name := range []string{"ringback.db", "ringback.db-wal", "ringback.db-shm", "ringback.db.lock"} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
