@@ -242,39 +242,60 @@ func TestReceiverThatIsNotThereIsToldOf(t *testing.T) {
 
 func TestHandshakeIsThatOfCloudEvents(t *testing.T) {
 	t.Parallel()
-	for allowed, consents := range map[string]bool{"*": true, "127.0.0.1": true, "other.example": false, "": false} {
-		g, _ := proving(t, t.TempDir(), job.ProofHandshake, nil)
-		g.join(t)
-		messages := make(chan message, 10)
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.Method == http.MethodOptions {
-				if r.RequestURI != "/bar?file=7" || r.Header.Get("WebHook-Request-Origin") != "127.0.0.1" || r.Header.Get("X-Tenant") != "7" {
-					t.Errorf("%s %v", r.RequestURI, r.Header)
+	for _, test := range []struct {
+		origins, rates []string // the fields of the answer
+		consents       bool
+		rate           int
+	}{
+		{[]string{"*"}, []string{"120"}, true, 120},
+		{[]string{"127.0.0.1"}, []string{"*"}, true, 0},
+		{[]string{"127.0.0.1"}, nil, true, 0},
+		{[]string{"*"}, []string{"0"}, true, 0},
+		{[]string{"*"}, []string{"-5"}, true, 0},
+		{[]string{"*"}, []string{"many"}, true, 0},
+		{[]string{"*"}, []string{"99999999999999999999"}, true, 0},
+		{[]string{"other.example"}, []string{"120"}, false, 0},
+		{[]string{"127.0.0.1.other.example"}, nil, false, 0},
+		{[]string{"other.example", "127.0.0.1"}, nil, false, 0},
+		{[]string{"other.example, 127.0.0.1"}, nil, false, 0},
+		{[]string{""}, nil, false, 0},
+		{nil, []string{"120"}, false, 0},
+	} {
+		t.Run(fmt.Sprint(test.origins, test.rates), func(t *testing.T) {
+			t.Parallel()
+			g, _ := proving(t, t.TempDir(), job.ProofHandshake, nil)
+			g.join(t)
+			messages := make(chan message, 10)
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodOptions {
+					if r.RequestURI != "/bar?file=7" || r.Header.Get("WebHook-Request-Origin") != "127.0.0.1" || r.Header.Get("X-Tenant") != "7" {
+						t.Errorf("%s %v", r.RequestURI, r.Header)
+					}
+					w.Header()["Webhook-Allowed-Origin"] = test.origins
+					w.Header()["Webhook-Allowed-Rate"] = test.rates
+					w.WriteHeader(http.StatusMethodNotAllowed) // the status says nothing
+					return
 				}
-				w.Header()["WebHook-Allowed-Origin"] = []string{allowed}
-				w.Header().Set("WebHook-Allowed-Rate", "120")
-				w.WriteHeader(http.StatusMethodNotAllowed) // the status says nothing
+				messages <- message{header: r.Header}
+			}))
+			t.Cleanup(server.Close)
+			_, err := g.app.CreateEndpoint(t.Context(), client.EndpointCreate{Name: "main", URL: server.URL + "/bar?file=7", Headers: map[string]string{"X-Tenant": "7"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			accepted := g.call(t, client.Call{Path: "/relay", Endpoint: "main", Body: strings.NewReader("x")})
+			if !test.consents {
+				g.verification(t, "pending")
+				g.waits(t, accepted.ID)
 				return
 			}
-			messages <- message{header: r.Header}
-		}))
-		t.Cleanup(server.Close)
-		_, err := g.app.CreateEndpoint(t.Context(), client.EndpointCreate{Name: "main", URL: server.URL + "/bar?file=7", Headers: map[string]string{"X-Tenant": "7"}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		accepted := g.call(t, client.Call{Path: "/relay", Endpoint: "main", Body: strings.NewReader("x")})
-		if !consents {
-			g.verification(t, "pending")
-			g.waits(t, accepted.ID)
-			continue
-		}
-		if v := g.verification(t, "verified"); v.AllowedRate != 120 || v.Method != "handshake" {
-			t.Errorf("%+v", v)
-		}
-		if m := next(t, messages); m.header.Get("WebHook-Request-Origin") != "127.0.0.1" {
-			t.Errorf("delivered with %v", m.header)
-		}
+			if v := g.verification(t, "verified"); v.AllowedRate != test.rate || v.Method != "handshake" {
+				t.Errorf("%+v", v)
+			}
+			if m := next(t, messages); m.header.Get("WebHook-Request-Origin") != "127.0.0.1" {
+				t.Errorf("delivered with %v", m.header)
+			}
+		})
 	}
 }
 
