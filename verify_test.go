@@ -190,6 +190,36 @@ func TestReceiverConsentsOnceItHasTheSecret(t *testing.T) {
 	}
 }
 
+// Nobody has told the gateway yet which signature a receiver looks for.
+func TestChallengeCanBeVerifiedByWhoKnowsThePublicKeyAlone(t *testing.T) {
+	t.Parallel()
+	g, ahead := proving(t, t.TempDir(), job.ProofChallenge, nil)
+	g.join(t)
+	late := &lateHandler{h: http.NotFoundHandler()}
+	server := httptest.NewServer(late)
+	t.Cleanup(server.Close)
+	g.create(t, server.URL, nil)
+	g.verification(t, "pending")
+	secret, err := g.app.Secret(t.Context(), "main")
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := sign.ParseSecret(secret.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rc, err := receiver.New(receiver.Options{Secrets: []sign.Secret{public}, RequireRFC9421: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	late.set(rc.Handler(func(context.Context, receiver.Message) error { return nil }))
+	ahead.Store(int64(11 * time.Second))
+	if _, err := g.app.VerifyEndpoint(t.Context(), "main"); err != nil {
+		t.Fatal(err)
+	}
+	g.verification(t, "verified")
+}
+
 func TestWhatIsNoConsentIsNotTakenForIt(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]http.HandlerFunc{
