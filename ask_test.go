@@ -132,6 +132,20 @@ func TestAQuestionEndsWithItsRun(t *testing.T) {
 		t.Errorf("a reply after the end: %d", status)
 	}
 
+	g = setup(t, asking(func(op *job.Operation) { op.Deadline = 500 * time.Millisecond }))
+	url, messages = accepting(t, g)
+	expired := g.call(t, client.Call{Path: "/work", CallbackURL: url})
+	unanswered := next(t, messages)
+	if m := next(t, messages); m.envelope.Type != "work.expired" {
+		t.Errorf("%s", m.body)
+	}
+	if j := g.done(t, expired.ID); j.Status != "expired" {
+		t.Errorf("%+v", j)
+	}
+	if status, code := post(t, unanswered.envelope.Data.ReplyURL, "text/plain", "late"); status != 410 || code != "no_longer_awaited" {
+		t.Errorf("a reply after the deadline: %d %s", status, code)
+	}
+
 	g = setup(t, asking())
 	url, messages = accepting(t, g)
 	canceled := g.call(t, client.Call{Path: "/work", CallbackURL: url})
