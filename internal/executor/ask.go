@@ -101,16 +101,11 @@ func (e *Executor) answerTo(ctx context.Context, t *talk, q inquiry) (*job.Quest
 	// One that an earlier run has asked, and that has no answer, is asked anew.
 	for found == nil || found.State == job.Open {
 		if found != nil {
-			var stopping <-chan struct{} // a run in memory has a context that says so
-			if t == nil {
-				stopping = e.stopping
-			} else {
+			if t != nil {
 				t.turn.Free()
 			}
 			select {
 			case <-ended:
-			case <-stopping:
-				return found, nil
 			case <-ctx.Done():
 				return found, nil
 			}
@@ -166,10 +161,8 @@ func (e *Executor) hasAnswer(t *talk, key string) {
 func (e *Executor) stopAsking() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !e.closing {
-		e.closing = true
-		close(e.stopping)
-	}
+	e.closing = true
+	e.endHolds()
 	for _, h := range e.held {
 		if h.talk != nil && len(h.talk.open) > 0 && !h.talk.once && h.cancel != nil {
 			h.cancel(errStopping)
@@ -235,6 +228,7 @@ func (e *Executor) Ask(ctx context.Context, token, key string, question []byte, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, hold)
 	defer cancel()
+	defer context.AfterFunc(e.holds, cancel)()
 	found, err := e.askOf(ctx, t, key, body)
 	for errors.Is(err, errReturned) {
 		found, err = e.askOf(ctx, t, key, body) // what the run has come to is in the store then
@@ -242,7 +236,7 @@ func (e *Executor) Ask(ctx context.Context, token, key string, question []byte, 
 	if f, ok := errors.AsType[*backend.Failure](err); ok {
 		return nil, &job.Error{Code: f.Code, Message: f.Message}
 	}
-	if errors.Is(err, errStopping) || errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, errStopping) || err != nil && ctx.Err() != nil {
 		return nil, job.ErrUnavailable
 	}
 	if err == nil && found.State == job.Closed {

@@ -45,25 +45,39 @@ func TestAQuestionThatComesWhileItsBackendReturnsIsAskedAfterwards(t *testing.T)
 
 func TestAnUpstreamThatAsksDoesNotHoldTheEndUp(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		e, _, c, _, token := talking(t)
-		c.goOn <- struct{}{}
-		asked := make(chan time.Duration, 1)
-		go func() {
-			begin := time.Now()
-			if q, err := e.Ask(context.Background(), token, "page", []byte(`7`), time.Minute); err != nil || q.State != job.Open {
-				t.Errorf("%+v, %v", q, err)
-			}
-			asked <- time.Since(begin)
-		}()
-		synctest.Wait()
-		if err := e.Close(t.Context()); err != nil {
-			t.Error(err)
-		}
-		if took := <-asked; took != 0 {
-			t.Errorf("the request was held for %v", took)
-		}
-	})
+	for name, running := range map[string]bool{"while it waits": false, "while it runs, at most once": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				c := &chatty{links: make(chan *backend.Links, 1), goOn: make(chan struct{})}
+				e, store := idle(t, job.Operation{AtMostOnce: true}, c)
+				_, token := callChatty(t, e, store, c)
+				if !running {
+					c.goOn <- struct{}{}
+				}
+				held := make(chan time.Duration, 1)
+				go func() {
+					begin := time.Now()
+					if q, err := e.Ask(context.Background(), token, "page", []byte(`7`), time.Minute); err != nil || q.State != job.Open {
+						t.Errorf("%+v, %v", q, err)
+					}
+					held <- time.Since(begin)
+				}()
+				synctest.Wait()
+				closed := make(chan error, 1)
+				go func() { closed <- e.Close(context.Background()) }()
+				if took := <-held; took != 0 {
+					t.Errorf("the request was held for %v", took)
+				}
+				if running {
+					c.goOn <- struct{}{}
+				}
+				if err := <-closed; err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
 }
 
 func TestARunThatHasItsAnswerMayEndWhenTheGatewayStops(t *testing.T) {

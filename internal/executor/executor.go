@@ -72,9 +72,10 @@ type Executor struct {
 	gone     [1024]job.ID
 	goneNext int
 
-	closing  bool          // what waits for an answer is handed back; mu guards it
-	stopping chan struct{} // closed when closing is set
-	answers  waiters       // for the ends of questions
+	closing  bool            // what waits for an answer is handed back; mu guards it
+	holds    context.Context // of requests that wait for an answer, until endHolds
+	endHolds context.CancelFunc
+	answers  waiters // for the ends of questions
 	// waiting take how far the runs are that wait in the store; mu guards it.
 	waiting map[job.ID]*reporter
 
@@ -99,7 +100,8 @@ var (
 
 // New makes an executor that does not run yet.
 func New(opt Options) *Executor {
-	e := &Executor{opt: opt, ops: map[string]Operation{}, held: map[job.ID]*held{}, waiting: map[job.ID]*reporter{}, stopping: make(chan struct{}), metrics: newMetrics(opt.Registerer)}
+	e := &Executor{opt: opt, ops: map[string]Operation{}, held: map[job.ID]*held{}, waiting: map[job.ID]*reporter{}, metrics: newMetrics(opt.Registerer)}
+	e.holds, e.endHolds = context.WithCancel(context.Background())
 	workers := 0
 	for _, op := range opt.Operations {
 		op.Operation = op.WithDefaults()
