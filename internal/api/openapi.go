@@ -238,7 +238,7 @@ func (v *v1) addProof(doc *huma.OpenAPI) {
 		Responses:   map[string]*huma.Response{"4XX": {Description: "No consent"}}}
 	switch v.opt.Proof {
 	case job.ProofChallenge:
-		request.OperationID, request.Security = "endpoint-verification", []map[string][]string{{schemeWebhook: {}}}
+		request.OperationID, request.Security = "endpoint-verification", []map[string][]string{{schemeWebhook: {}, schemeMessage: {}}}
 		request.Parameters = []*huma.Param{header("webhook-id", "The request's id."), header("webhook-timestamp", "When it was signed, in seconds since 1970."),
 			header("webhook-signature", "The signature of Standard Webhooks, by the endpoint's secret.")}
 		request.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: &huma.Schema{

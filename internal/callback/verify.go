@@ -213,7 +213,8 @@ func (v *verifier) ask(ctx context.Context, p *place) (rate int, err error) {
 // verificationType is the type of a challenge's envelope.
 const verificationType = "endpoint.verification"
 
-// challenge sends a random text, signed as callbacks are, that consent repeats.
+// challenge sends a random text that consent repeats. It is signed by v1 and by RFC 9421,
+// so that whoever verifies callbacks, by whichever key, can verify it, too.
 func (v *verifier) challenge(ctx context.Context, p *place) error {
 	now, challenge := v.opt.Now(), rand.Text()
 	body := append([]byte(`{"type":"`+verificationType+`","timestamp":`), appendTime(nil, now)...)
@@ -222,7 +223,8 @@ func (v *verifier) challenge(ctx context.Context, p *place) error {
 	h := v.verifyHeader(p)
 	h["Content-Type"] = contentTypeJSON
 	m := sign.Message{ID: "ver_" + rand.Text(), Timestamp: now, Body: body}
-	if err := sign.Schemes(nil).Sign(sign.Request{Message: m, Header: h}, p.signing(now, 1)...); err != nil {
+	r := sign.Request{Message: m, Method: http.MethodPost, URL: p.target.RequestURL(), Header: h}
+	if err := sign.Schemes(nil).WithRFC9421().Sign(r, p.signing(now, 1)...); err != nil {
 		return err
 	}
 	answer, err := p.send(ctx, v.opt.Client, &outbound.Request{Method: http.MethodPost, Header: h, Body: body, Timeout: verifyTimeout})
