@@ -45,6 +45,8 @@ type HTTP struct {
 	method string
 	header http.Header
 	async  string
+	// pollTimeout is the constant, but in tests.
+	pollTimeout time.Duration
 	// pooled keeps connections. Where the upstream closes one just as it is used
 	// again, it repeats the request; fresh has no such connections.
 	pooled, fresh *http.Transport
@@ -91,7 +93,7 @@ func NewHTTP(c HTTPConfig) (*HTTP, error) {
 	if !slices.Contains(asyncModes, async) {
 		return nil, configError("http.async", "%q is none of: %s", async, strings.Join(asyncModes, ", "))
 	}
-	h := &HTTP{target: t, method: c.Method, header: header, async: async, pooled: newTransport(), fresh: newTransport()}
+	h := &HTTP{target: t, method: c.Method, header: header, async: async, pollTimeout: pollTimeout, pooled: newTransport(), fresh: newTransport()}
 	h.fresh.DisableKeepAlives = true
 	return h, nil
 }

@@ -28,6 +28,8 @@ const (
 var asyncModes = []string{asyncOff, asyncCallback, asyncPoll, asyncRingback}
 
 const (
+	// pollTimeout bounds how long the answer to a poll may take to begin: a poll has a slot.
+	pollTimeout = time.Minute
 	// maxLocationBytes bounds a Location that is kept.
 	maxLocationBytes = 2 << 10
 	// maxDocumentBytes bounds what is read as a job's document or a problem.
@@ -127,9 +129,13 @@ func (h *HTTP) get(ctx context.Context, run *Run, location string) (*http.Respon
 		"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range"} {
 		header.Del(name)
 	}
-	request := (&http.Request{Method: http.MethodGet, URL: u, Header: header, Host: run.Job.Request.Header.Get("Host")}).WithContext(ctx)
+	within, cancel := context.WithCancel(ctx)
+	slow := time.AfterFunc(h.pollTimeout, cancel)
+	request := (&http.Request{Method: http.MethodGet, URL: u, Header: header, Host: run.Job.Request.Header.Get("Host")}).WithContext(within)
 	answer, err := h.pooled.RoundTrip(request)
+	slow.Stop() // the body may take its time
 	if err != nil {
+		cancel()
 		return nil, h.broken(ctx, "the backend gave no answer", err)
 	}
 	return answer, nil
