@@ -3,8 +3,10 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -24,8 +26,8 @@ import (
 
 // listenOptions are the flags of listen.
 type listenOptions struct {
-	addr, secret, forward, fail string
-	status, failFirst           int
+	addr, secret, forward, fail, answer string
+	status, failFirst                   int
 }
 
 func newListenCmd(c *cli) *cobra.Command {
@@ -38,9 +40,11 @@ things out with.
 
 It answers 200; --status, --fail and --fail-first make it answer otherwise, so that
 retries can be watched, and --forward makes it answer what another receiver answers.
+The question of a backend (the event "ask") is answered with --answer, else with nothing.
 Without --secret nothing is verified. "ringback endpoint secret" prints the secret.`,
 		Example: `  ringback listen --secret "$(ringback endpoint secret shop)"
   ringback listen --fail 30% --status 503
+  ringback listen --answer '{"password":"hunter2"}'
   ringback listen --forward http://127.0.0.1:3000/callbacks`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -56,6 +60,7 @@ Without --secret nothing is verified. "ringback endpoint secret" prints the secr
 	// The secret is no default value, which help would show.
 	f.StringVar(&o.secret, "secret", "", "the signing secret, whsec_… (RINGBACK_SECRET)")
 	f.StringVar(&o.forward, "forward", "", "the URL to pass verified callbacks on to")
+	f.StringVar(&o.answer, "answer", "", "what to answer questions with: JSON, or another text")
 	f.IntVar(&o.status, "status", 0, "answer with this status: always, or where --fail or --fail-first applies")
 	f.StringVar(&o.fail, "fail", "", "fail so many of the attempts, by chance, such as 30%")
 	f.IntVar(&o.failFirst, "fail-first", 0, "fail the first so many attempts of each callback")
@@ -68,10 +73,14 @@ type listener struct {
 	verify  *receiver.Receiver // nil: nothing is verified
 	forward http.Handler       // nil: nothing is forwarded
 	faults  faults
+	answer  string // to questions
 
 	mu       sync.Mutex // also keeps what is printed of one callback together
 	attempts map[string]int
 }
+
+// maxAnswerBytes is how much of an answer to a question a gateway reads.
+const maxAnswerBytes = 16 << 10
 
 // maxRemembered bounds how many callbacks have their attempts counted.
 const maxRemembered = 10_000
@@ -85,7 +94,13 @@ type faults struct {
 }
 
 func newListener(c *cli, o listenOptions) (*listener, error) {
-	l := &listener{c: c, attempts: map[string]int{}}
+	if len(o.answer) > maxAnswerBytes {
+		return nil, usagef("--answer takes up to 16 KiB: gateways read no more")
+	}
+	if o.answer != "" && o.forward != "" {
+		return nil, usagef("the receiver behind --forward answers questions, too: leave out --answer")
+	}
+	l := &listener{c: c, answer: o.answer, attempts: map[string]int{}}
 	var err error
 	if l.faults, err = parseFaults(o); err != nil {
 		return nil, err
@@ -185,8 +200,10 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		l.print(&got)
 		return
 	}
-	got.Attempt = l.count(got.ID)
+	got.Attempt, got.Question = l.count(got.ID), asks(r.Header, got.body)
 	switch status := l.faults.statusFor(got.Attempt); {
+	case status/100 == 2 && got.Question:
+		l.reply(w, &got, status)
 	case status != 0:
 		got.Status = status
 		http.Error(w, "failed on purpose", status)
@@ -194,6 +211,8 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer := &statusWriter{ResponseWriter: w}
 		l.forward.ServeHTTP(answer, got.requestFor(r))
 		got.Status = answer.status
+	case got.Question:
+		l.reply(w, &got, http.StatusOK)
 	default:
 		got.Status = http.StatusOK
 		if challenge := (receiver.Message{ID: got.ID, Body: got.body}).Challenge(); challenge != "" {
@@ -203,6 +222,23 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusOK)
 	}
 	l.print(&got)
+}
+
+// reply answers a question.
+func (l *listener) reply(w http.ResponseWriter, got *received, status int) {
+	got.Status = status
+	if status != http.StatusAccepted && status != http.StatusNoContent {
+		got.Answer = l.answer
+	}
+	switch {
+	case got.Answer == "":
+	case json.Valid([]byte(l.answer)):
+		w.Header().Set("Content-Type", "application/json")
+	default:
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	}
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, got.Answer) // the sender may have gone; it will ask again
 }
 
 // count notes another attempt of a callback and says which it is. What has no id

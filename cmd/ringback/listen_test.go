@@ -147,3 +147,63 @@ func TestListenRemembersABoundedNumberOfCallbacks(t *testing.T) {
 		t.Errorf("%d are remembered", len(l.attempts))
 	}
 }
+
+const asked = `{"type":"scan.ask","data":{"job":{"id":"job_1"},"question_key":"password","question":{"wants":"password"}}}`
+
+func TestListenAnswersQuestions(t *testing.T) {
+	t.Parallel()
+	for answer, want := range map[string]string{
+		`{"password":"x"}`: "application/json",
+		"x":                "text/plain; charset=utf-8",
+	} {
+		l, out := newTestListener(t, listenOptions{answer: answer, secret: secretText}, "table")
+		w := sendTo(t, l, "cb_1", asked)
+		if w.Code != 200 || w.Body.String() != answer || w.Header().Get("Content-Type") != want {
+			t.Errorf("answered %d %q %v", w.Code, w.Body, w.Header())
+		}
+		if !strings.HasSuffix(out.String(), "  answered 200 OK\n  to the question: "+answer+"\n") {
+			t.Errorf("printed %s", out)
+		}
+		out.Reset()
+		if w := sendTo(t, l, "cb_2", `{"type":"scan.succeeded","data":{"job":{"id":"job_1"}}}`); w.Body.Len() > 0 || strings.Contains(out.String(), "question") {
+			t.Errorf("what is no question was answered %q, printed %s", w.Body, out)
+		}
+	}
+}
+
+func TestListenSaysThatAQuestionWasAnsweredWithNothing(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{0, 200} {
+		l, out := newTestListener(t, listenOptions{status: status}, "table")
+		if w := sendTo(t, l, "cb_1", asked); w.Code != 200 || w.Body.Len() > 0 || !strings.Contains(out.String(), "answered with nothing: --answer TEXT answers\n") {
+			t.Errorf("answered %d %q, printed %s", w.Code, w.Body, out)
+		}
+	}
+	l, out := newTestListener(t, listenOptions{status: 202, answer: "x"}, "table")
+	if w := sendTo(t, l, "cb_1", asked); w.Code != 202 || w.Body.Len() > 0 || !strings.Contains(out.String(), "may come later, to the reply_url\n") {
+		t.Errorf("answered %d %q, printed %s", w.Code, w.Body, out)
+	}
+	l, out = newTestListener(t, listenOptions{failFirst: 1, answer: "x"}, "table")
+	if w := sendTo(t, l, "cb_1", asked); w.Code != 500 || strings.Contains(out.String(), "to the question") {
+		t.Errorf("answered %d, printed %s", w.Code, out)
+	}
+}
+
+func TestListenKnowsTheQuestionInACloudEvent(t *testing.T) {
+	t.Parallel()
+	body := `{"question_key":"k","question":7}`
+	for _, c := range []struct {
+		ceType, body string
+		want         bool
+	}{
+		{"scan.ask", body, true},
+		{"", `{"specversion":"1.0","type":"scan.ask","data":` + body + `}`, true},
+		{"scan.succeeded", body, false},
+		{"", `{"type":"scan.ask","data":{"of":"a result"}}`, false},
+		{"", `{"type":7}`, false},
+	} {
+		if got := asks(http.Header{"Ce-Type": {c.ceType}}, []byte(c.body)); got != c.want {
+			t.Errorf("%s %s: %v", c.ceType, c.body, got)
+		}
+	}
+}

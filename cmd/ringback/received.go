@@ -22,6 +22,8 @@ type received struct {
 	Verified    bool            `json:"verified"`
 	Refused     string          `json:"refused,omitempty"` // why
 	Status      int             `json:"status"`            // that was answered
+	Question    bool            `json:"question,omitempty"`
+	Answer      string          `json:"answer,omitempty"` // to the question
 	ContentType string          `json:"content_type,omitempty"`
 	JSON        json.RawMessage `json:"body,omitempty"`
 	Text        string          `json:"body_text,omitempty"`
@@ -41,6 +43,21 @@ func (l *listener) read(r *http.Request) (body []byte, verified bool, err error)
 		return nil, false, fmt.Errorf("receive callback: read body: %w", err)
 	}
 	return body, false, nil
+}
+
+// asks tells whether a callback is the question of a backend: an envelope or a
+// CloudEvent of the event "ask".
+func asks(header http.Header, body []byte) bool {
+	var asked struct {
+		Type string `json:"type"`
+		Data struct {
+			Key *string `json:"question_key"`
+		} `json:"data"`
+	}
+	if strings.HasSuffix(header.Get("Ce-Type"), ".ask") {
+		return true
+	}
+	return json.Unmarshal(body, &asked) == nil && strings.HasSuffix(asked.Type, ".ask") && asked.Data.Key != nil
 }
 
 // requestFor is r with its body to be read again.
@@ -145,5 +162,18 @@ func (l *listener) outcome(got *received) string {
 		colour = red
 	}
 	text := fmt.Sprintf("%d %s", got.Status, http.StatusText(got.Status))
-	return "  answered " + l.c.paint(colour, strings.TrimSpace(text))
+	return "  answered " + l.c.paint(colour, strings.TrimSpace(text)) + l.answered(got)
+}
+
+// answered is what became of a question.
+func (l *listener) answered(got *received) string {
+	switch {
+	case !got.Question || got.Status/100 != 2 || l.forward != nil:
+		return ""
+	case got.Status == http.StatusAccepted:
+		return "\n  this is a question; its answer may come later, to the reply_url"
+	case got.Answer == "":
+		return "\n  " + l.c.paint(yellow, "this is a question; it was answered with nothing: --answer TEXT answers")
+	}
+	return "\n  to the question: " + clean(got.Answer)
 }
