@@ -44,6 +44,8 @@ type texts []string
 var (
 	blockType = reflect.TypeFor[block]()
 	textsType = reflect.TypeFor[texts]()
+	// durationsType is that of a schedule, where none would not mean none but the default.
+	durationsType = reflect.TypeFor[[]duration]()
 )
 
 // problem notes what is wrong with the value of a key, unless something was already:
@@ -278,6 +280,11 @@ func (d *decoder) sequence(n ast.Node, key string, v reflect.Value) {
 			return
 		}
 		d.problem(key, wrong("write [a, b], or a line that begins with - for each", "must be a list, but is %s", kindOf(n)))
+		return
+	}
+	if len(list.Values) == 0 && v.Type() == durationsType {
+		d.note(key, n.GetToken())
+		d.problem(key, wrong("write the delays between attempts, such as [5s, 1m], or leave it out for the default", "must name at least one delay"))
 		return
 	}
 	v.Set(reflect.MakeSlice(v.Type(), len(list.Values), len(list.Values)))

@@ -42,7 +42,7 @@ var wrongFiles = []struct{ name, text, want string }{
 	{"admin key in a file", "admin_key: file:/none", "1:12: admin_key: the file cannot be read: file does not exist | it must be there, and readable for the user who runs ringback"},
 	{"seal key", "seal_key: c2VjcmV0", "1:11: seal_key: must be 32 bytes in base64 | make one with: openssl rand -base64 32"},
 	{"duration without a unit", "retention: 30", `1:12: retention: "30" is not a duration | write a number and a unit, such as 500ms, 30s, 10m, 2h or 7d`},
-	{"no duration", "retention: 0d", `1:12: retention: "0d" is not between 0 and 100 years | leave it out for the default`},
+	{"no duration", "retention: 0d", `1:12: retention: "0d" is not more than 0 and at most 100 years | leave it out for the default`},
 	{"log", "log: {level: warning, format: xml}", `1:14: log.level: "warning" is none of debug, info, warn, error | known here: debug, info, warn, error
 1:31: log.format: "xml" is none of text, json | known here: text, json`},
 	{"variable", "listen: ${HOST}:80", "1:9: listen: the environment variable HOST is not set | set it, or write $${ for the characters themselves"},
@@ -80,6 +80,7 @@ var wrongFiles = []struct{ name, text, want string }{
 	{"a template that is none", op("{relay: {}}", "callback: {format: template, template: '{'}"), `7:44: operations.scan.callback.template: the template is no jq program: unexpected EOF | docs/formats.md shows the formats, and what a template may do`},
 	{"event", op("{relay: {}}", "callback: {events: [succeeded, success]}"), `7:36: operations.scan.callback.events[1]: "success" is none of accepted, running, progress, succeeded, failed, canceled, expired | known here: accepted, running, progress, succeeded, failed, canceled, expired`},
 	{"schedule", op("{relay: {}}", "callback: {schedule: [5s, fast]}"), `7:31: operations.scan.callback.schedule[1]: "fast" is not a duration | write a number and a unit, such as 500ms, 30s, 10m, 2h or 7d`},
+	{"empty schedule", op("{relay: {}}", "callback: {schedule: []}"), `7:26: operations.scan.callback.schedule: must name at least one delay | write the delays between attempts, such as [5s, 1m], or leave it out for the default`},
 	{"expression", op("{relay: {}}", "callback:\n      url: ['{$request.cookie.s}']"),
 		`8:13: operations.scan.callback.url[0]: "$request.cookie.s": the source must be header.NAME, query.NAME, path.NAME, body or body#POINTER | such as {$request.query.callbackURL}; one entry may be a URL, for calls that bring none`},
 	{"forbidden default", op("{relay: {}}", "callback: {url: 'https://10.0.0.1/x'}"),

@@ -46,7 +46,7 @@ func (d *duration) parse(text string) error {
 		total += part
 	}
 	if total <= 0 || total > maxDuration {
-		return wrong("leave it out for the default", "%q is not between 0 and 100 years", text)
+		return wrong("leave it out for the default", "%q is not more than 0 and at most 100 years", text)
 	}
 	*d = duration(total)
 	return nil
