@@ -137,7 +137,7 @@ func hits(t *testing.T) (base string, got <-chan string) {
 	return server.URL, noted
 }
 
-func TestEverySourceOfAURLWorksWithEveryMethodAndOutcome(t *testing.T) {
+func TestEverySourceOfAURLWorksWithEveryMethodFormatAndOutcome(t *testing.T) {
 	t.Parallel()
 	for _, end := range outcomes() {
 		t.Run(string(end.event), func(t *testing.T) {
@@ -147,13 +147,18 @@ func TestEverySourceOfAURLWorksWithEveryMethodAndOutcome(t *testing.T) {
 				op := operation(s.name, "POST /"+s.name+s.route, end.run, end.change)
 				op.Callback = s.contract
 				op.Callback.CallerMay = []string{"url", "method", "state", "events", "format"}
+				op.Callback.Template = `{event}`
 				operations = append(operations, op)
 			}
 			g := setup(t, operations...)
 			base, got := hits(t)
 			for _, s := range sources() {
 				for _, method := range job.Methods {
-					g.trySource(t, s, end.event, method, base, got)
+					for _, format := range job.Formats {
+						if job.CheckFormat(method, format) == nil {
+							g.trySource(t, s, end.event, method, format, base, got)
+						}
+					}
 				}
 			}
 			if len(got) > 0 {
@@ -164,12 +169,12 @@ func TestEverySourceOfAURLWorksWithEveryMethodAndOutcome(t *testing.T) {
 }
 
 // trySource makes a call, sees its job to the end, and its callback arrive.
-func (g *gateway) trySource(t *testing.T, s source, event job.Event, method, base string, got <-chan string) {
+func (g *gateway) trySource(t *testing.T, s source, event job.Event, method, format, base string, got <-chan string) {
 	t.Helper()
-	path := "/to/" + s.name + "/" + strings.ToLower(method)
+	path := "/to/" + s.name + "/" + strings.ToLower(method) + "/" + format
 	call := s.ask(t, base+path)
 	call.Path = "/" + s.name + call.Path
-	call.CallbackMethod, call.State = method, "opaque & unchanged"
+	call.CallbackMethod, call.CallbackFormat, call.State = method, format, "opaque & unchanged"
 	accepted := g.call(t, call)
 	if event == job.EventCanceled {
 		if err := g.app.Cancel(t.Context(), accepted.ID); err != nil {
@@ -187,14 +192,14 @@ func (g *gateway) trySource(t *testing.T, s source, event job.Event, method, bas
 	select {
 	case hit = <-got:
 	case <-time.After(time.Minute):
-		t.Fatalf("%s %s: no callback came", s.name, method)
+		t.Fatalf("%s %s %s: no callback came", s.name, method, format)
 	}
-	// What a method without a body says stands behind the query.
-	if hit != method+" "+want && (!job.Bodiless(method) || !strings.HasPrefix(hit, method+" "+want)) {
+	// What the format query says stands behind the query.
+	if hit != method+" "+want && (format != job.FormatQuery || !strings.HasPrefix(hit, method+" "+want)) {
 		t.Errorf("%s: %q, want %q", s.name, hit, method+" "+want)
 	}
-	if last := g.settled(t, accepted.ID); last.Event != string(event) || last.Status != "delivered" || last.Method != method {
-		t.Errorf("%s %s: %+v", s.name, method, last)
+	if last := g.settled(t, accepted.ID); last.Event != string(event) || last.Status != "delivered" || last.Method != method || last.Format != format {
+		t.Errorf("%s %s %s: %+v", s.name, method, format, last)
 	}
 	if status := g.done(t, accepted.ID).Status; status != string(event) {
 		t.Errorf("%s: the job is %s", s.name, status)
