@@ -2,7 +2,9 @@ package job
 
 import (
 	"regexp"
+	"slices"
 	"testing"
+	"time"
 )
 
 func TestATraceGoesOnUnderANewParent(t *testing.T) {
@@ -45,5 +47,21 @@ func TestWordsOfStatesGoRound(t *testing.T) {
 		if s, ok := ParseCallbackState(word); ok {
 			t.Errorf("%q reads as callback state %d", word, s)
 		}
+	}
+}
+
+// What Standard Webhooks recommends of an operation that says nothing itself.
+func TestCallbacksAreTriedForDaysUnlessConfigured(t *testing.T) {
+	t.Parallel()
+	c := Operation{}.WithDefaults().Callback
+	var all time.Duration
+	for _, delay := range c.Schedule {
+		all += delay
+	}
+	if !slices.IsSorted(c.Schedule) || c.Schedule[0] > 5*time.Second || all < 24*time.Hour || c.GiveUpAfter < all {
+		t.Errorf("the schedule is %v, given up after %v", c.Schedule, c.GiveUpAfter)
+	}
+	if c.Timeout < 15*time.Second || c.Timeout > 30*time.Second {
+		t.Errorf("an attempt may take %v", c.Timeout)
 	}
 }
