@@ -156,7 +156,7 @@ func TestEverySourceOfAURLWorksWithEveryMethodFormatAndOutcome(t *testing.T) {
 				for _, method := range job.Methods {
 					for _, format := range job.Formats {
 						if job.CheckFormat(method, format) == nil {
-							g.trySource(t, s, end.event, method, format, base, got)
+							g.trySource(t, s, job.Contract{Method: method, Format: format, Events: []job.Event{end.event}}, base, got)
 						}
 					}
 				}
@@ -168,9 +168,11 @@ func TestEverySourceOfAURLWorksWithEveryMethodFormatAndOutcome(t *testing.T) {
 	}
 }
 
-// trySource makes a call, sees its job to the end, and its callback arrive.
-func (g *gateway) trySource(t *testing.T, s source, event job.Event, method, format, base string, got <-chan string) {
+// trySource makes a call, sees its job to the end, and its callback arrive: of the only
+// event, by the method and in the format of as.
+func (g *gateway) trySource(t *testing.T, s source, as job.Contract, base string, got <-chan string) {
 	t.Helper()
+	event, method, format := as.Events[0], as.Method, as.Format
 	path := "/to/" + s.name + "/" + strings.ToLower(method) + "/" + format
 	call := s.ask(t, base+path)
 	call.Path = "/" + s.name + call.Path
