@@ -7,8 +7,8 @@
 //   - the handler's own 2xx: settled
 //   - the same answer again: handled before under the same webhook-id
 //   - 400: a webhook-* header is missing or malformed, or the body broke off
-//   - 403: no signature matches, or the timestamp is not within sign.Tolerance. Not
-//     401, which would have to name a scheme in WWW-Authenticate (RFC 9110 §15.5.2)
+//   - 403: no signature matches, or covers what the request says, or the timestamp is
+//     not within sign.Tolerance. Not 401, which would have to name a scheme in WWW-Authenticate (RFC 9110 §15.5.2)
 //   - 413: the body exceeds Options.MaxBodyBytes
 //   - 500, or the handler's own: not handled, please repeat
 //   - 503 with Retry-After: the Deduper failed, please repeat
@@ -53,7 +53,8 @@ type Options struct {
 	MaxBodyBytes int64
 	// RequireRFC9421 takes only messages with a signature of RFC 9421, which covers
 	// the method, the URL and the headers Ringback-* and ce-*, too. Without it one is
-	// checked where there is one (see Message.WholeRequest).
+	// checked where there is one (see Message.WholeRequest), and demanded of a request
+	// that has no body, or such headers.
 	RequireRFC9421 bool
 	// PublicURL is what senders call this receiver by where a proxy stands before it
 	// that changes host or path: scheme, host and what the proxy cuts off the path,
@@ -74,6 +75,9 @@ var (
 	ErrBodyTooLarge = errors.New("the request's body is too large")
 	// ErrBodyBroken: the body ended early, or too late.
 	ErrBodyBroken = errors.New("the request's body could not be read")
+	// ErrOutsideBody: the request has no body, or headers ce-* or Ringback-*, and no
+	// signature of RFC 9421, which alone covers what it says.
+	ErrOutsideBody = errors.New("what the request says is not signed")
 )
 
 // Receiver takes the callbacks of one sender. It is safe for concurrent use.
@@ -181,7 +185,7 @@ func Status(err error) int {
 	switch {
 	case errors.Is(err, ErrBodyTooLarge):
 		return http.StatusRequestEntityTooLarge
-	case errors.Is(err, sign.ErrMismatch), errors.Is(err, sign.ErrTimestamp):
+	case errors.Is(err, sign.ErrMismatch), errors.Is(err, sign.ErrTimestamp), errors.Is(err, ErrOutsideBody):
 		return http.StatusForbidden
 	default:
 		return http.StatusBadRequest

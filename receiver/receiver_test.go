@@ -59,7 +59,6 @@ func TestHandlerGetsTheVerifiedMessage(t *testing.T) {
 		"other JSON":     {`[1]`, ""},
 		"type no string": {`{"type":7}`, ""},
 		"not JSON":       {"%PDF \x00\xff", ""},
-		"empty":          {"", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -29,6 +29,10 @@ func (rc *Receiver) verify(r *http.Request, body []byte) (Message, error) {
 			return Message{}, fmt.Errorf(`%w: Signature-Input is missing; have the endpoint's callbacks signed: {"signature": ["v1", "rfc9421"]}`, sign.ErrHeader)
 		}
 		m, err := sign.Verify(r.Header, body, now, rc.secrets...)
+		if err == nil && sign.SaysOutsideBody(sign.Request{Message: sign.Message{Body: body}, Method: r.Method, Header: r.Header}) {
+			return Message{}, fmt.Errorf("%w: it has no body, a method without one, or headers Ringback-* or ce-*, and webhook-signature covers the body alone; gateways "+
+				"sign such a request by RFC 9421, too: let proxies pass Signature, Signature-Input and Content-Digest on, or it is forged", ErrOutsideBody)
+		}
 		return Message{ID: m.ID, Timestamp: m.Timestamp, Body: body}, err
 	}
 	var err error

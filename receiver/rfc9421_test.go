@@ -66,7 +66,11 @@ func TestEverySchemeIsVerified(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, err := rc.Verify(signedRequest(t, tc.schemes, keys, old))
+		r := signedRequest(t, tc.schemes, keys, old)
+		if !tc.whole {
+			r.Header.Del("Ringback-State") // which RFC 9421 alone signs
+		}
+		m, err := rc.Verify(r)
 		if err != nil || m.ID != "cb_1" || m.Type != "scan.succeeded" || m.WholeRequest != tc.whole {
 			t.Errorf("%s: %+v, error %v", name, m, err)
 		}
@@ -119,6 +123,36 @@ func TestRFC9421CanBeDemanded(t *testing.T) {
 	}
 	if _, err := rc.Verify(signedRequest(t, "rfc9421", keys)); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestWhatIsSaidOutsideTheBodyCountsWithRFC9421Alone(t *testing.T) {
+	t.Parallel()
+	rc, secret := setup(t, receiver.Options{})
+	for name, tc := range map[string]struct {
+		body    string
+		arrives func(*http.Request)
+		want    error
+	}{
+		"no more than a body": {body, func(*http.Request) {}, nil},
+		"no body":             {"", func(*http.Request) {}, receiver.ErrOutsideBody},
+		"of CloudEvents":      {body, func(r *http.Request) { r.Header.Set("Ce-Type", "x") }, receiver.ErrOutsideBody},
+		"in other spelling":   {body, func(r *http.Request) { r.Header["CE-TYPE"] = []string{"x"} }, receiver.ErrOutsideBody},
+		"of ours":             {body, func(r *http.Request) { r.Header.Set("Ringback-Event", "x") }, receiver.ErrOutsideBody},
+		"GET":                 {body, func(r *http.Request) { r.Method = http.MethodGet }, receiver.ErrOutsideBody},
+		"DELETE":              {body, func(r *http.Request) { r.Method = http.MethodDelete }, receiver.ErrOutsideBody},
+		"forged tag":          {"", func(r *http.Request) { r.Header.Set("Signature-Input", `sig1=();tag="x"`) }, receiver.ErrOutsideBody},
+		"forged RFC 9421":     {"", func(r *http.Request) { r.Header.Set("Signature-Input", `sig1=();tag="ringback"`) }, sign.ErrHeader},
+	} {
+		r := request(t, secret, "cb_1", tc.body)
+		tc.arrives(r)
+		_, err := rc.Verify(r)
+		if !errors.Is(err, tc.want) {
+			t.Errorf("%s: error %v, want %v", name, err, tc.want)
+		}
+		if errors.Is(err, receiver.ErrOutsideBody) && (receiver.Status(err) != http.StatusForbidden || !strings.Contains(err.Error(), "let proxies pass Signature")) {
+			t.Errorf("%s: %d %v", name, receiver.Status(err), err)
+		}
 	}
 }
 

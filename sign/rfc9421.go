@@ -150,6 +150,31 @@ func isCovered(lower string) bool {
 	return strings.HasPrefix(lower, "ce-") || strings.HasPrefix(lower, "ringback-")
 }
 
+// SaysOutsideBody tells whether r says something that stands in its URL or its
+// headers, which RFC 9421 alone signs: it has no body, or its method asks for none, or
+// it has headers ce-* or Ringback-*. A gateway signs each such request by RFC 9421,
+// too, so one without is forged, or a proxy has dropped its signature.
+func SaysOutsideBody(r Request) bool {
+	if r.Open == nil && len(r.Body) == 0 {
+		return true
+	}
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodDelete:
+		return true
+	}
+	for name := range r.Header {
+		if hasPrefixFold(name, "ce-") || hasPrefixFold(name, "ringback-") {
+			return true
+		}
+	}
+	return false
+}
+
+// hasPrefixFold is for each attempt of a callback, without a copy in lower case.
+func hasPrefixFold(s, prefix string) bool {
+	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
+}
+
 func quoteAll(names []string) []string {
 	quoted := make([]string, len(names))
 	for i, name := range names {

@@ -60,9 +60,6 @@ type content struct {
 	Size   int64
 }
 
-// outside tells whether it says something that is not in the body.
-func (c content) outside() bool { return len(c.Header) > 0 || c.Query != "" }
-
 // message is all that a format speaks of: a callback and its job. What the callback
 // says of it is frozen.
 type message struct {

@@ -398,7 +398,7 @@ func (s *Sender) header(p *place, d job.Delivery, a *job.Attempt, c content) (ht
 			h["Tracestate"] = []string{t.State}
 		}
 	}
-	return h, s.sign(p, p.target, &d, a, sign.Request{Message: sign.Message{Body: c.Body}, Open: c.Open, Method: d.Callback.Method, Header: h}, c.outside())
+	return h, s.sign(p, p.target, &d, a, sign.Request{Message: sign.Message{Body: c.Body}, Open: c.Open, Method: d.Callback.Method, Header: h})
 }
 
 // operationHeader is what the operation's callback.headers were for the call.

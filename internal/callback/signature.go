@@ -32,12 +32,12 @@ func (s *Sender) schemes(p *place, operation string) sign.Schemes {
 }
 
 // sign adds the signatures of an attempt to r.Header, which has all else that is
-// sent by then; r needs a body, and its method. outside says that the callback says
-// something outside of its body, in its URL or its headers. A body that the scheme
-// cannot sign is a sign.ErrStreamed.
-func (s *Sender) sign(p *place, target *outbound.Target, d *job.Delivery, a *job.Attempt, r sign.Request, outside bool) error {
+// sent by then; r needs a body, and its method. What says something outside of its
+// body is signed by RFC 9421 whatever the schemes are, unless they are none: without it
+// receivers refuse it. A body that the scheme cannot sign is a sign.ErrStreamed.
+func (s *Sender) sign(p *place, target *outbound.Target, d *job.Delivery, a *job.Attempt, r sign.Request) error {
 	schemes := s.schemes(p, d.Callback.Operation)
-	if outside {
+	if sign.SaysOutsideBody(r) {
 		schemes = schemes.WithRFC9421()
 	}
 	if schemes.Has(sign.SchemeRFC9421) {

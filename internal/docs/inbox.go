@@ -208,6 +208,10 @@ func (b *inboxes) verify(r *http.Request, schemes sign.Schemes, body []byte, bro
 			check(l.Header, err)
 		}
 	}
+	request := sign.Request{Message: sign.Message{Body: body}, Method: r.Method, Header: r.Header}
+	if trouble == "" && len(passed) > 0 && !sign.HasRFC9421(r.Header) && sign.SaysOutsideBody(request) {
+		trouble = "what it says outside its body has no signature of RFC 9421"
+	}
 	if trouble == "" && len(passed) == 0 {
 		trouble = "it has no signature that this inbox knows"
 	}

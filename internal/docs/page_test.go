@@ -257,8 +257,11 @@ func TestInboxTellsGenuineFromForged(t *testing.T) {
 	g.send(t, http.MethodDelete, path, nil, "")
 	g.send(t, http.MethodPut, path+"?<b>=1", http.Header{"X-Evil": {"<img src=x onerror=alert(1)>"}}, `<script>alert(1)</script>`)
 	g.send(t, http.MethodPost, path, nil, strings.Repeat("x", 300<<10))
+	outside := genuine.Clone()
+	outside.Set("Ce-Type", "scan.succeeded")
+	g.send(t, http.MethodPost, path, outside, `{}`)
 	var parts []string
-	g.watch(t, arrivals, func(part string) bool { parts = append(parts, part); return len(parts) == 5 })
+	g.watch(t, arrivals, func(part string) bool { parts = append(parts, part); return len(parts) == 6 })
 	want(t, parts[0], "signature verified: Standard Webhooks", "genuine")
 	parts = parts[1:]
 	want(t, parts[0], "not verified: Standard Webhooks: ", "doubtful")
@@ -266,6 +269,7 @@ func TestInboxTellsGenuineFromForged(t *testing.T) {
 	wantNot(t, parts[2], "<script>", "<img", "<b>=1")
 	want(t, parts[2], "&lt;script&gt;", "X-Evil")
 	want(t, parts[3], "the body is larger than 256 KiB", "octets more")
+	want(t, parts[4], "not verified: what it says outside its body")
 	if n := len(parts[3]); n > 16<<10 {
 		t.Errorf("a large body takes %d octets of the page", n)
 	}

@@ -62,7 +62,24 @@ func (c Callback) request(secrets []sign.Secret) (*http.Request, error) {
 	}
 	r.Header.Set("Content-Type", "application/json")
 	maps.Copy(r.Header, c.Header)
+	if err := signWhole(r, m, secrets); err != nil {
+		return nil, err
+	}
 	return r, sign.Sign(r.Header, m, secrets...)
+}
+
+// signWhole adds a signature of RFC 9421 to what says something outside its body, as a
+// gateway does.
+func signWhole(r *http.Request, m sign.Message, secrets []sign.Secret) error {
+	whole := sign.Request{Message: m, Method: r.Method, URL: cmp.Or(r.URL.Scheme, "http") + "://" + r.Host + r.URL.RequestURI(), Header: r.Header}
+	if !sign.SaysOutsideBody(whole) {
+		return nil
+	}
+	keys := make([]sign.Keys, len(secrets))
+	for i, secret := range secrets {
+		keys[i] = sign.Keys{Shared: secret, Private: secret}
+	}
+	return sign.Schemes{{Name: sign.SchemeRFC9421}}.Sign(whole, keys...)
 }
 
 func (c Callback) envelope(now time.Time) ([]byte, error) {

@@ -125,6 +125,36 @@ func TestReceiverRefusesWhatItShould(t *testing.T) {
 	}
 }
 
+func TestWhatIsSaidOutsideTheBodyIsSignedToo(t *testing.T) {
+	t.Parallel()
+	for _, secret := range []sign.Secret{sign.NewSecret(), sign.NewKeys().Private} {
+		h, got := newReceiver(t, secret)
+		server := httptest.NewServer(h)
+		for _, c := range []receivertest.Callback{
+			{Body: []byte{}},
+			{Method: http.MethodGet, URL: "/bar?type=scan.succeeded", Body: []byte{}},
+			{Header: http.Header{"Ce-Type": {"scan.succeeded"}}, Body: []byte("{}")},
+		} {
+			if code := status(h, c.Request(secret)); code != http.StatusOK {
+				t.Errorf("%+v: a handler answers %d", c, code)
+			}
+			c.URL = server.URL
+			answer, err := server.Client().Do(c.Request(secret))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = answer.Body.Close()
+			if answer.StatusCode != http.StatusOK {
+				t.Errorf("%+v: a server answers %d", c, answer.StatusCode)
+			}
+		}
+		server.Close()
+		if len(*got) != 6 || !(*got)[0].WholeRequest {
+			t.Errorf("%d messages: %+v", len(*got), *got)
+		}
+	}
+}
+
 func TestRequestGoesThroughAClient(t *testing.T) {
 	t.Parallel()
 	old, secret := sign.NewSecret(), sign.NewSecret()
