@@ -117,6 +117,16 @@ func TestProblemSaysNothingTwice(t *testing.T) {
 	}
 }
 
+func TestProblemNamesThePlacesOfOneFault(t *testing.T) {
+	t.Parallel()
+	const detail = "the callback URL's scheme must be https or http"
+	p := &client.Problem{Title: "Unusable", Detail: detail,
+		Errors: []client.ProblemItem{{Detail: detail, Parameter: "callbackURL"}, {Detail: detail, Header: "X-Callback-Url"}, {Detail: "other", Pointer: "#/x"}}}
+	if want := "Unusable: " + detail + " (callbackURL) (X-Callback-Url); #/x: other"; p.Error() != want {
+		t.Errorf("%s, want %s", p.Error(), want)
+	}
+}
+
 func TestAnswerThatIsNoProblemBecomesOne(t *testing.T) {
 	t.Parallel()
 	for contentType, body := range map[string]string{"text/html": "<h1>Bad Gateway</h1>", "application/problem+json": "{"} {

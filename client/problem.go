@@ -26,8 +26,8 @@ type ProblemItem struct {
 	Header    string `json:"header,omitempty" doc:"The header at fault."`
 }
 
-// Error is what went wrong as one line. An item that only repeats the detail is left
-// out.
+// Error is what went wrong as one line. Of an item that only repeats the detail no more
+// than the place is told.
 func (p *Problem) Error() string {
 	var b strings.Builder
 	b.WriteString(p.Title)
@@ -36,6 +36,10 @@ func (p *Problem) Error() string {
 	}
 	for _, item := range p.Errors {
 		where := item.Pointer + item.Parameter + item.Header
+		if item.Detail == p.Detail && where != "" {
+			b.WriteString(" (" + where + ")")
+			continue
+		}
 		if strings.Contains(p.Detail, strings.TrimSpace(where+" "+item.Detail)) {
 			continue
 		}

@@ -119,6 +119,9 @@ func (op *operation) mayChoose(got *asked) *Problem {
 	return nil
 }
 
+// registeredHint is for calls whose callback URL would be refused, whatever it is.
+const registeredHint = "name a registered endpoint with ?callback=NAME"
+
 func (op *operation) takesURLFrom(where place) bool {
 	kind := expression.Query
 	if where.header {
@@ -137,6 +140,9 @@ func (op *operation) mayHint() string {
 }
 
 func (op *operation) sourceHint() string {
+	if op.Callback.Policy.Registered {
+		return registeredHint
+	}
 	var texts []string
 	for _, d := range op.destinations {
 		for _, t := range d.sources {

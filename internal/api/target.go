@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -34,6 +35,9 @@ func (c *call) chooseTargets(bodyRead bool) *Problem {
 			}
 			if found = ok; ok {
 				if p := c.chooseURL(url, d); p != nil {
+					if p.Hint == "" && source.NeedsBody() && json.Valid([]byte(url)) {
+						p = p.withHint("a text is wanted there, not a number, true or false")
+					}
 					return p.in(source)
 				}
 			}
@@ -76,8 +80,12 @@ func (c *call) chooseWithoutURL() *Problem {
 		}
 	}
 	if c.op.Callback.Required && len(c.job.Targets) == 0 {
+		hint := c.op.sourceHint()
+		if c.app.Policy.Registered {
+			hint = registeredHint
+		}
 		return kindCallbackRequired.problem("the operation works only with a callback, and none was chosen").
-			withHint(c.op.sourceHint() + ", or register an endpoint as the default")
+			withHint(hint + ", or register an endpoint as the default")
 	}
 	return nil
 }
@@ -142,7 +150,11 @@ func (c *call) chooseNamed(names string) *Problem {
 }
 
 func (c *call) chooseEndpoint(name string) *Problem {
-	unknown := kindUnknownEndpoint.at(c.asked[chooseEndpoint].place, "names no endpoint of the app").
+	detail := "names no endpoint of the app"
+	if endpointName.MatchString(name) {
+		detail += ": " + name
+	}
+	unknown := kindUnknownEndpoint.at(c.asked[chooseEndpoint].place, detail).
 		withHint("the app's endpoints are listed by GET " + c.api.opt.Prefix + "/v1/endpoints")
 	if !endpointName.MatchString(name) {
 		return unknown

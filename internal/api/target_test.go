@@ -192,3 +192,29 @@ func TestCallWithItsOwnURLAsksTheStoreNothing(t *testing.T) {
 	g.call("POST", "/scan?callbackURL=https://a.example", key, "{}").want(t, http.StatusAccepted, "")
 	g.call("POST", "/scan", key, "{}").want(t, http.StatusInternalServerError, "internal")
 }
+
+func TestRefusedCallSaysWhatToSendInstead(t *testing.T) {
+	t.Parallel()
+	g := setup(t, func(o *Options) {
+		o.Operations[0].Callback = job.Contract{URL: []string{"{$request.body#/callback/url}"}, Required: true}
+		registered := o.Operations[0]
+		registered.Name, registered.Route = "known", "POST /known"
+		registered.Callback.Policy = job.Policy{Registered: true}
+		o.Operations = append(o.Operations, registered)
+	})
+	key := g.app("shop")
+	g.call("POST", "/v1/endpoints", key, `{"name":"own","url":"https://my.server/bar"}`).want(t, 201, "")
+	for _, c := range []struct{ path, body, code, says string }{
+		{"/scan?callback=own,nosuch", "{}", "callback_unknown_endpoint", `"callback names no endpoint of the app: nosuch"`},
+		{"/scan?callback=own,N%22", "{}", "callback_unknown_endpoint", `"callback names no endpoint of the app"`},
+		{"/scan", `{"callback":{"url":17}}`, "callback_url_invalid", `"hint":"a text is wanted there, not a number, true or false"`},
+		{"/scan", "{}", "callback_required", `"hint":"send it as {$request.body#/callback/url}, or register an endpoint as the default"`},
+		{"/known", "{}", "callback_required", `"hint":"name a registered endpoint with ?callback=NAME, or register an endpoint as the default"`},
+	} {
+		a := g.call("POST", c.path, key, c.body)
+		a.want(t, 400, c.code)
+		if !strings.Contains(a.body, c.says) {
+			t.Errorf("%s: %s", c.path, a.body)
+		}
+	}
+}

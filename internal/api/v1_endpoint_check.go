@@ -56,6 +56,9 @@ func (v *v1) checkEndpoint(ctx context.Context, e *job.Endpoint) error {
 		fault(!v.hasOperation(name) || slices.Contains(e.Operations[:i], name),
 			fmt.Sprintf("#/operations/%d", i), "the gateway has no operation of this name, or it stands here twice")
 	}
+	for _, item := range v.withoutTemplate(e) {
+		fault(true, item.Pointer, item.Detail)
+	}
 	app := appOf(ctx)
 	if auth, ok := v.openAuth(e); ok && auth.OAuth2 != nil {
 		if p := v.within(auth.OAuth2.TokenURL, "app", &app.Policy); p != nil {
@@ -66,6 +69,28 @@ func (v *v1) checkEndpoint(ctx context.Context, e *job.Endpoint) error {
 		return faultyBody(items...)
 	}
 	return v.checkEndpointURL(e.URL, app)
+}
+
+// withoutTemplate says why an endpoint cannot have the format template: the operations
+// that it is the default for need one, and without such a list some operation has to.
+func (v *v1) withoutTemplate(e *job.Endpoint) (items []ProblemItem) {
+	if e.Format != job.FormatTemplate {
+		return nil
+	}
+	all := v.opt.Operations
+	if v.opt.Upstream != nil {
+		all = append(slices.Clone(all), *v.opt.Upstream)
+	}
+	has := func(o job.Operation) bool { return o.Callback.Template != "" }
+	if len(e.Operations) == 0 && !slices.ContainsFunc(all, has) {
+		return []ProblemItem{{Pointer: "#/format", Detail: "no operation has a template, which this format needs"}}
+	}
+	for _, o := range all {
+		if slices.Contains(e.Operations, o.Name) && !has(o) {
+			items = append(items, ProblemItem{Pointer: "#/format", Detail: "the operation " + o.Name + " has no template, which this format needs"})
+		}
+	}
+	return items
 }
 
 var paramVariable = regexp.MustCompile(`\{params\.([^{}]*)\}`)

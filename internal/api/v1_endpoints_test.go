@@ -204,3 +204,29 @@ func TestAnAppMayHaveSoManyEndpoints(t *testing.T) {
 	g.call("DELETE", "/v1/endpoints/e1", key, "").want(t, http.StatusNoContent, "")
 	g.call("POST", "/v1/endpoints", key, document).want(t, http.StatusCreated, "")
 }
+
+func TestEndpointOfTheFormatTemplateNeedsOperationsWithOne(t *testing.T) {
+	t.Parallel()
+	const body = `{"name":"shop","url":"https://my.server/bar","format":"template"%s}`
+	g := setup(t, nil)
+	a := g.call("POST", "/v1/endpoints", g.app("a"), fmt.Sprintf(body, ""))
+	a.want(t, 400, "bad_request")
+	if !strings.Contains(a.body, `{"detail":"no operation has a template, which this format needs","pointer":"#/format"}`) {
+		t.Errorf("got %s", a.body)
+	}
+
+	g = setup(t, func(o *Options) {
+		with := o.Operations[0]
+		with.Name, with.Route, with.Callback.Template = "told", "POST /told", "{}"
+		o.Operations = append(o.Operations, with)
+	})
+	key := g.app("a")
+	a = g.call("POST", "/v1/endpoints", key, fmt.Sprintf(body, `,"operations":["told","scan"]`))
+	a.want(t, 400, "bad_request")
+	if !strings.Contains(a.body, `{"detail":"the operation scan has no template, which this format needs","pointer":"#/format"}`) {
+		t.Errorf("got %s", a.body)
+	}
+	g.call("POST", "/v1/endpoints", key, fmt.Sprintf(body, `,"operations":["told"]`)).want(t, 201, "")
+	g.call("PATCH", "/v1/endpoints/shop", key, `{"operations":["scan"]}`).want(t, 400, "bad_request")
+	g.call("PATCH", "/v1/endpoints/shop", key, `{"operations":[]}`).want(t, 200, "")
+}

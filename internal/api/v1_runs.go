@@ -111,6 +111,8 @@ func (v *v1) askCaller(w http.ResponseWriter, r *http.Request) {
 		kindUnanswered.problem(why.Message).write(w)
 	case errors.Is(err, job.ErrExists):
 		kindQuestion.problem("").write(w)
+	case errors.Is(err, job.ErrMalformed):
+		kindBodyMalformed.problem("a question must be JSON, in UTF-8").write(w)
 	case errors.Is(err, job.ErrTooMany):
 		kindQuestions.problem(fmt.Sprintf("a job asks at most %d questions", job.MaxQuestions)).write(w)
 	case err != nil:
@@ -134,7 +136,8 @@ func (v *v1) takeProgress(w http.ResponseWriter, r *http.Request) {
 		kindTooLarge.problem("a progress has at most 16 KiB").write(w)
 		return
 	case !utf8.Valid(value) || !json.Valid(value):
-		err = job.ErrMalformed
+		kindBodyMalformed.problem("a progress must be JSON, in UTF-8").write(w)
+		return
 	default:
 		up.done()
 		err = v.opt.Runs.Progress(r.Context(), r.PathValue("token"), value)
