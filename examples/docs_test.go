@@ -111,6 +111,10 @@ func TestSnippetsOfTheDocumentationVerify(t *testing.T) {
 			}
 			return []string{"node", source}
 		},
+		"javascript": func(t *testing.T) []string {
+			t.Helper()
+			return []string{"node", write(t, "verify.mjs", strings.Replace(jsProgram, "SNIPPET", snippet(t, "javascript"), 1))}
+		},
 		"python": func(t *testing.T) []string {
 			t.Helper()
 			return []string{"python3", write(t, "verify.py", strings.Replace(pythonProgram, "SNIPPET", snippet(t, "python"), 1))}
@@ -131,7 +135,11 @@ func TestSnippetsOfTheDocumentationVerify(t *testing.T) {
 			if out, err := verify(t, program, two, g.Secret); err != nil {
 				t.Errorf("one with two signatures is refused: %v\n%s", err, out)
 			}
+			if out, err := verify(t, program, signed(t, g.Secret, "--\xff\x00\r\n"), g.Secret); (err == nil) != (name != "js") {
+				t.Errorf("of a body that is no JSON: %v\n%s", err, out) // the official library of js reads JSON alone
+			}
 			for name, bad := range map[string]callback{
+				"no body":    signed(t, g.Secret, ""),
 				"old":        signedAt(t, g.Secret, -time.Hour),
 				"from ahead": signedAt(t, g.Secret, time.Hour),
 				"other body": {cb.header, append(cb.body, ' ')},
@@ -165,6 +173,20 @@ func signedAt(t *testing.T, secret string, later time.Duration) callback {
 		t.Fatal(err)
 	}
 	return callback{r.Header, body}
+}
+
+// signed is a callback of a body, signed by v1 alone.
+func signed(t *testing.T, secret, body string) callback {
+	t.Helper()
+	key, err := sign.ParseSecret(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := http.Header{}
+	if err := sign.Sign(header, sign.Message{ID: "cb_1", Timestamp: time.Now(), Body: []byte(body)}, key); err != nil {
+		t.Fatal(err)
+	}
+	return callback{header, []byte(body)}
 }
 
 func verify(t *testing.T, program []string, cb callback, secret string) (out []byte, err error) {

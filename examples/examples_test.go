@@ -164,9 +164,10 @@ func TestReceiversTakeEachCallbackOnceAndNoForgedOne(t *testing.T) {
 				t.Fatal(err)
 			}
 			for name, r := range map[string]*http.Request{
-				"forged":    receivertest.Callback{URL: url}.Request(sign.NewSecret()),
-				"old":       receivertest.Callback{URL: url, Timestamp: time.Now().Add(-time.Hour)}.Request(secret),
-				"too large": receivertest.Callback{URL: url, Body: make([]byte, 5<<20)}.Request(secret),
+				"forged":         receivertest.Callback{URL: url}.Request(sign.NewSecret()),
+				"old":            receivertest.Callback{URL: url, Timestamp: time.Now().Add(-time.Hour)}.Request(secret),
+				"without a body": withHeader(t, http.MethodPost, url+"?type=scan.succeeded", signed(t, g.Secret, "").header),
+				"too large":      receivertest.Callback{URL: url, Body: make([]byte, 5<<20)}.Request(secret),
 			} {
 				if status := send(t, r); status/100 != 4 {
 					t.Errorf("%s: status %d, want 4xx", name, status)
@@ -199,6 +200,16 @@ func TestCloudEventsAreReadByTheOfficialSDK(t *testing.T) {
 		}
 		follow(t.Context(), t, c, job.ID)
 	}
+}
+
+func withHeader(t *testing.T, method, url string, header http.Header) *http.Request {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header = header
+	return r
 }
 
 func send(t *testing.T, r *http.Request) int {
@@ -247,6 +258,7 @@ func TestOpenSSLAloneVerifies(t *testing.T) {
 	g, c := setup(t)
 	cb := capture(t, c)
 	id, timestamp, signature := cb.header.Get("webhook-id"), cb.header.Get("webhook-timestamp"), cb.header.Get("webhook-signature")
+	empty := signed(t, g.Secret, "")
 	old := fmt.Sprint(time.Now().Add(-time.Hour).Unix())
 	for name, tc := range map[string]struct {
 		args   []string
@@ -256,6 +268,7 @@ func TestOpenSSLAloneVerifies(t *testing.T) {
 	}{
 		"genuine":            {[]string{id, timestamp, signature}, g.Secret, cb.body, "genuine: " + id},
 		"of a rotation":      {[]string{id, timestamp, "v1,AA== " + signature}, g.Secret, cb.body, "genuine: " + id},
+		"no body":            {[]string{"cb_1", empty.header.Get("webhook-timestamp"), empty.header.Get("webhook-signature")}, g.Secret, nil, "there is no body"},
 		"other body":         {[]string{id, timestamp, signature}, g.Secret, append(cb.body, 'x'), "no signature matches"},
 		"other id":           {[]string{"cb_1", timestamp, signature}, g.Secret, cb.body, "no signature matches"},
 		"other secret":       {[]string{id, timestamp, signature}, sign.NewSecret().Reveal(), cb.body, "no signature matches"},

@@ -22,6 +22,8 @@ key=$(printf %s "${RINGBACK_SECRET#whsec_}" | openssl base64 -d -A | od -An -v -
 hmac() { openssl dgst -sha256 -mac HMAC -macopt "hexkey:$key" -binary | openssl base64 -A; }
 
 want=v1,$({ printf '%s.%s.' "$id" "$timestamp" && cat; } | hmac)
+# v1 signs nothing but the body: without one, whoever has seen a callback could have changed it.
+[ "$want" != "v1,$(printf '%s.%s.' "$id" "$timestamp" | hmac)" ] || refuse "there is no body, and v1 signs nothing else"
 # During a rotation there are two. Their digests are compared, so that the time that it
 # takes tells nothing.
 set -f

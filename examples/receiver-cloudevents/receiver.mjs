@@ -23,7 +23,8 @@ function handle(event) {
 // Returns the status to answer with: 2xx settles the callback, else it is repeated.
 async function receive(request) {
   const body = await read(request);
-  if (!body) return 413;
+  if (body === null) return 413;
+  if (!body.length) return 403; // v1 signs the body alone
   try {
     // The bytes as they came: JSON that was parsed and written again is another body.
     webhook.verify(body, request.headers, { jsonParse: false });

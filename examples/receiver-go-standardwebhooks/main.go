@@ -59,6 +59,10 @@ func (rc *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the body could not be read", http.StatusBadRequest)
 		return
 	}
+	if len(body) == 0 {
+		http.Error(w, "there is no body, and v1 signs nothing else", http.StatusForbidden)
+		return
+	}
 	// The bytes as they came: JSON that was parsed and written again is another body.
 	if err := rc.webhook.Verify(body, r.Header); err != nil {
 		http.Error(w, err.Error(), http.StatusForbidden)

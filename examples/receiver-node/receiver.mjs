@@ -1,5 +1,7 @@
 // Is called back: verifies each callback with the official Standard Webhooks library,
-// and handles it once.
+// and handles it once. It is for the format envelope: the library takes a body for JSON
+// and its octets for UTF-8, and refuses genuine callbacks that are neither, which
+// node:crypto verifies (docs/receiving.md).
 //
 //   npm ci && RINGBACK_SECRET=whsec_… node receiver.mjs
 //
@@ -20,12 +22,14 @@ function handle({ type, data }) {
 // Returns the status to answer with: 2xx settles the callback, else it is repeated.
 async function receive(request) {
   const body = await read(request);
-  if (!body) return 413;
+  if (body === null) return 413;
+  if (!body.length) return 403; // v1 signs the body alone: the URL says what anybody likes
   try {
     // The bytes as they came: JSON that was parsed and written again is another body.
     webhook.verify(body, request.headers);
   } catch (err) {
-    console.error("refused:", err.message);
+    const reason = err instanceof SyntaxError ? "the body is no JSON: is the format envelope?" : err.message;
+    console.error("refused:", reason);
     return 403;
   }
   const id = request.headers["webhook-id"];

@@ -355,7 +355,7 @@ type language struct{ Name, Title, Code string }
 func languages() []language {
 	var all []language
 	for _, l := range []language{{Name: "go", Title: "Go"}, {Name: "js", Title: "JavaScript"}, {Name: "python", Title: "Python"},
-		{Name: "java", Title: "Java"}, {Name: "sh", Title: "Shell"}} {
+		{Name: "java", Title: "Java"}, {Name: "sh", Title: "Shell"}, {Name: "javascript", Title: "Node.js"}} {
 		code, err := verifyFiles.ReadFile("verify/" + l.Name + ".txt")
 		if err != nil {
 			panic(err) // it is part of the program

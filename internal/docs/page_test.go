@@ -81,7 +81,8 @@ func TestPageOfAnUpstream(t *testing.T) {
 		o.AdminKey = "0123456789abcdef"
 	})
 	_, page := g.get(t, "/.ringback/docs")
-	want(t, section(t, page, "upstream"), "every call of the API behind it", g.url+"/any/path?callbackURL=https://my.server/bar", "Ringback-Key: rb_", "upstream.succeeded")
+	want(t, section(t, page, "upstream"), "every call of the API behind it", "Every other one passes through", "With <code>Prefer: respond-async</code> and no URL it goes to the endpoint",
+		"Alone it makes no call asynchronous", g.url+"/any/path?callbackURL=https://my.server/bar", "Ringback-Key: rb_", "upstream.succeeded")
 	want(t, page, `href="/.ringback/docs/page.css"`, `href="/.ringback/openapi.json"`)
 }
 
@@ -169,7 +170,7 @@ func TestSnippetsAreThoseOfTheDocumentation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, language := range []string{"go", "js", "python", "java", "sh"} {
+	for _, language := range []string{"go", "js", "python", "java", "sh", "javascript"} {
 		code, err := os.ReadFile("verify/" + language + ".txt")
 		if err != nil {
 			t.Fatal(err)
