@@ -155,6 +155,9 @@ func parameters(described []docs.Parameter) []*huma.Param {
 		if p.URL {
 			params[i].Schema.Format = "uri"
 		}
+		for _, word := range p.Words {
+			params[i].Schema.Enum = append(params[i].Schema.Enum, word)
+		}
 		if p.Example != "" {
 			params[i].Example = p.Example
 		}

@@ -38,8 +38,9 @@ type Parameter struct {
 	Name, In    string // In is path, query or header
 	Description string
 	Required    bool
-	URL         bool   // its value is a URL
-	Example     string // a callback's; empty for none
+	URL         bool     // its value is a URL
+	Example     string   // a callback's; empty for none
+	Words       []string // its values; none for any
 }
 
 // Destination is one place that callbacks go to.
@@ -216,9 +217,20 @@ func (d *Operation) describeCall() {
 	}
 	for _, p := range choices {
 		if p.word == "" || slices.Contains(d.Callback.CallerMay, p.word) {
-			d.declare(p.Parameter)
+			d.declare(d.fitted(p.Parameter))
 		}
 	}
+}
+
+// fitted is what a call may choose, as far as this operation can do it.
+func (d *Operation) fitted(p Parameter) Parameter {
+	if slices.Contains(p.Words, job.FormatTemplate) && d.Callback.Template == "" {
+		p.Words = slices.DeleteFunc(slices.Clone(p.Words), func(word string) bool { return word == job.FormatTemplate })
+	}
+	if d.Method == "" && p.Name == "callback" {
+		p.Description += " Alone it makes no call asynchronous: send X-Callback, or Prefer: respond-async with it."
+	}
+	return p
 }
 
 // choices are what a call may say beside its callback URL, each with the word of
@@ -231,14 +243,22 @@ var choices = []struct {
 	{"url", Parameter{Name: "X-Callback", In: "header", Description: "The same as a header."}},
 	{"state", Parameter{Name: "callbackState", In: "query", Description: "Any text up to 4096 octets. It comes back unchanged."}},
 	{"state", Parameter{Name: "X-Callback-State", In: "header", Description: "The same as a header."}},
-	{"events", Parameter{Name: "callbackEvents", In: "query", Description: "The events to call back for, with commas between them."}},
+	{"events", Parameter{Name: "callbackEvents", In: "query", Description: "The events to call back for, with commas between them: " + wordsOf(job.AllEvents) + "."}},
 	{"events", Parameter{Name: "X-Callback-Events", In: "header", Description: "The same as a header."}},
-	{"method", Parameter{Name: "callbackMethod", In: "query", Description: "The method of the callback."}},
-	{"method", Parameter{Name: "X-Callback-Method", In: "header", Description: "The same as a header."}},
-	{"format", Parameter{Name: "callbackFormat", In: "query", Description: "The format of the callback."}},
-	{"format", Parameter{Name: "X-Callback-Format", In: "header", Description: "The same as a header."}},
+	{"method", Parameter{Name: "callbackMethod", In: "query", Description: "The method of the callback.", Words: job.Methods}},
+	{"method", Parameter{Name: "X-Callback-Method", In: "header", Description: "The same as a header.", Words: job.Methods}},
+	{"format", Parameter{Name: "callbackFormat", In: "query", Description: "The format of the callback.", Words: job.Formats}},
+	{"format", Parameter{Name: "X-Callback-Format", In: "header", Description: "The same as a header.", Words: job.Formats}},
 	{"", Parameter{Name: "Prefer", In: "header", Description: "wait=N waits up to N seconds for the result itself; respond-async does not (RFC 7240)."}},
 	{"", Parameter{Name: "Idempotency-Key", In: "header", Description: "The same key again answers with the first call's job."}},
+}
+
+func wordsOf(events []job.Event) string {
+	words := make([]string, len(events))
+	for i, event := range events {
+		words[i] = string(event)
+	}
+	return strings.Join(words, ", ")
 }
 
 // read finds what a text with runtime expressions reads of a call. A pointer into the

@@ -86,6 +86,17 @@ func TestValidatorsSeeWhatIsWrong(t *testing.T) {
 	}
 }
 
+func TestChoicesOfACallAreEnumerated(t *testing.T) {
+	t.Parallel()
+	_, document := start(t, nil).get(t, "/openapi.json")
+	for _, want := range []string{`"enum":["POST","PUT","PATCH","GET","DELETE"]`, `"enum":["envelope","raw","thin",`,
+		"accepted, running, progress, succeeded, failed, canceled, expired."} {
+		if !strings.Contains(document, want) {
+			t.Errorf("the document has no %s", want)
+		}
+	}
+}
+
 // described is what an OpenAPI document says of a callback.
 type described struct {
 	Parameters []struct{ Name, In string }
