@@ -28,10 +28,10 @@ func (c *cli) callbackList() *cobra.Command {
 				return usagef("--limit takes a number from 0")
 			}
 			return showList(c, gw.Callbacks(ctx, q), limit, table[client.Callback]{
-				header: []string{"ID", "JOB", "EVENT", "STATUS", "TO", "ATTEMPTS", "NEXT ATTEMPT", "LAST"},
+				header: []string{"ID", "JOB", "EVENT", "STATUS", "TO", "ATTEMPTS", "NEXT ATTEMPT", "WAITING FOR", "LAST"},
 				row: func(cb client.Callback) []string {
 					return []string{cb.ID, cb.JobID, cb.Event, cb.Status, cmp.Or(cb.Endpoint, cb.URL),
-						fmt.Sprint(cb.Attempts), local(cb.NextAttemptAt), last(cb.LastStatus, cb.LastError)}
+						fmt.Sprint(cb.Attempts), local(cb.NextAttemptAt), cb.Waiting, last(cb.LastStatus, cb.LastError)}
 				},
 			})
 		}),

@@ -191,9 +191,10 @@ func (c *cli) endpointList() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: c.ask(func(ctx context.Context, gw *client.Client, _ []string) error {
 			return showList(c, gw.Endpoints(ctx), 0, table[client.Endpoint]{
-				header: []string{"NAME", "URL", "DEFAULT", "OPERATIONS", "EVENTS", "DISABLED"},
+				header: []string{"NAME", "URL", "DEFAULT", "OPERATIONS", "EVENTS", "METHOD", "FORMAT", "SIGNATURE", "DISABLED"},
 				row: func(e client.Endpoint) []string {
-					return []string{e.Name, e.URL, yes(e.Default), strings.Join(e.Operations, ","), strings.Join(e.Events, ","), yes(e.Disabled)}
+					return []string{e.Name, e.URL, yes(e.Default), strings.Join(e.Operations, ","), strings.Join(e.Events, ","),
+						e.Method, e.Format, signatureText(e.Signature), yes(e.Disabled)}
 				},
 			})
 		}),
@@ -299,7 +300,10 @@ func (c *cli) secretCmd(name, short string, secretOf func(*client.Client, contex
 				return c.showJSON(secret)
 			}
 			if !secret.PreviousUntil.IsZero() {
-				c.say("the secret before it signs too until %s", local(secret.PreviousUntil))
+				c.say("the secret before it signs too until %s; another rotation ends it at once", local(secret.PreviousUntil))
+			}
+			if secret.LegacySecret != "" {
+				c.say("legacy schemes sign with the secret that was brought along: -o json shows it as legacy_secret")
 			}
 			return c.print(clean(secret.Secret))
 		}),
