@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ringback/ringback/client"
 	"github.com/ringback/ringback/internal/npmtest"
 	"github.com/ringback/ringback/receiver/receivertest"
 	"github.com/ringback/ringback/sign"
@@ -21,7 +23,12 @@ import (
 // snippet is the code in a language that docs/receiving.md shows.
 func snippet(t *testing.T, language string) string {
 	t.Helper()
-	page, err := os.ReadFile("../docs/receiving.md")
+	return snippetOf(t, "../docs/receiving.md", language)
+}
+
+func snippetOf(t *testing.T, file, language string) string {
+	t.Helper()
+	page, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,6 +164,67 @@ func TestSnippetsOfTheDocumentationVerify(t *testing.T) {
 				t.Error("another secret: accepted")
 			}
 		})
+	}
+}
+
+// captureOutside makes a call whose callback goes to an endpoint by GET, with all that it
+// says behind the URL, signed by a legacy scheme with a secret that was brought along.
+func captureOutside(t *testing.T, c *client.Client, legacySecret string) (r *http.Request, secret string) {
+	t.Helper()
+	got := make(chan *http.Request, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got <- r }))
+	t.Cleanup(server.Close)
+	if _, err := c.CreateEndpoint(t.Context(), client.EndpointCreate{Name: "shop", URL: server.URL + "/bar?file=7", Default: true,
+		Method: http.MethodGet, Format: "query", Signature: map[string]string{"legacy": "github"}, Secret: legacySecret}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Secret(t.Context(), "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	settle(t, c, client.Call{Path: "/notify", Body: strings.NewReader(`{"text":"hi"}`), ContentType: "application/json", State: "7"})
+	return <-got, s.Secret
+}
+
+func TestSnippetsOfSignaturesVerify(t *testing.T) {
+	t.Parallel()
+	const legacySecret = "It's a Secret to Everybody"
+	_, c := setup(t)
+	r, secret := captureOutside(t, c, legacySecret)
+	genuine := callback{r.Header, nil}
+	whole := write(t, "rfc9421.py", "import json, os, sys\n"+snippetOf(t, "../docs/signatures.md", "python")+`
+verify(sys.argv[1], sys.argv[2], json.loads(os.environ["HEADERS"]), sys.stdin.buffer.read(), os.environ["RINGBACK_SECRET"])
+`)
+	target := "http://" + r.Host + r.URL.RequestURI()
+	added, stripped := r.Header.Clone(), r.Header.Clone()
+	added.Set("Ringback-Event", "notify.failed")
+	stripped.Del("Signature-Input")
+	for name, tc := range map[string]struct {
+		method, url, secret string
+		cb                  callback
+		genuine             bool
+	}{
+		"genuine":        {r.Method, target, secret, genuine, true},
+		"other method":   {http.MethodPost, target, secret, genuine, false},
+		"other URL":      {r.Method, target + "&x=1", secret, genuine, false},
+		"other secret":   {r.Method, target, sign.NewSecret().Reveal(), genuine, false},
+		"other body":     {r.Method, target, secret, callback{r.Header, []byte("x")}, false},
+		"a header more":  {r.Method, target, secret, callback{added, nil}, false},
+		"without itself": {r.Method, target, secret, callback{stripped, nil}, false},
+	} {
+		if out, err := verify(t, []string{"python3", whole, tc.method, tc.url}, tc.cb, tc.secret); (err == nil) != tc.genuine {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
+
+	legacy := []string{"python3", write(t, "legacy.py", "import hmac, json, os, sys\n"+snippetOf(t, "../docs/signatures.md", "py")+`
+verify(json.loads(os.environ["HEADERS"]), sys.stdin.buffer.read(), os.environ["RINGBACK_SECRET"])
+`)}
+	if out, err := verify(t, legacy, genuine, legacySecret); err != nil {
+		t.Errorf("legacy: %v\n%s", err, out)
+	}
+	if _, err := verify(t, legacy, genuine, secret); err == nil {
+		t.Error("legacy, by the other secret: accepted")
 	}
 }
 

@@ -58,7 +58,7 @@ Without --secret nothing is verified. "ringback endpoint secret" prints the secr
 	f := cmd.Flags()
 	f.StringVar(&o.addr, "addr", "127.0.0.1:9999", "the address to listen on")
 	// The secret is no default value, which help would show.
-	f.StringVar(&o.secret, "secret", "", "the signing secret, whsec_… (RINGBACK_SECRET)")
+	f.StringVar(&o.secret, "secret", "", "the signing secret, whsec_…, or the public key, whpk_… (RINGBACK_SECRET)")
 	f.StringVar(&o.forward, "forward", "", "the URL to pass verified callbacks on to")
 	f.StringVar(&o.answer, "answer", "", "what to answer questions with: JSON, or another text")
 	f.IntVar(&o.status, "status", 0, "answer with this status: always, or where --fail or --fail-first applies")

@@ -278,7 +278,11 @@ func (g *fakeGateway) manage() {
 	g.HandleFunc("GET /v1/secret", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, 200, client.Secret{Secret: "whsec_app"})
 	})
-	g.HandleFunc("GET /v1/endpoints/{name}/secret", func(w http.ResponseWriter, _ *http.Request) {
+	g.HandleFunc("GET /v1/endpoints/{name}/secret", func(w http.ResponseWriter, r *http.Request) {
+		if r.PathValue("name") == "brought" {
+			answer(w, 200, client.Secret{Secret: "whsec_old", LegacySecret: "hunter5"})
+			return
+		}
 		answer(w, 200, client.Secret{Secret: "whsec_old"})
 	})
 	g.HandleFunc("POST /v1/endpoints/{name}/secret/rotate", func(w http.ResponseWriter, _ *http.Request) {
