@@ -338,7 +338,11 @@ func (s *Sender) renderTemplate(m message) {
 		return
 	}
 	s.metrics.templateErrors.WithLabelValues(m.cb.Operation).Inc()
-	s.opt.Log.Warn("template failed; an envelope takes its place", "callback", m.cb.ID.Callback(), "operation", m.cb.Operation)
+	reason := "the program failed; the callback says how as template_error" // that may repeat what the job holds
+	if errors.Is(err, errNoTemplate) {
+		reason = err.Error()
+	}
+	s.opt.Log.Warn("template failed; an envelope takes its place", "callback", m.cb.ID.Callback(), "operation", m.cb.Operation, "reason", reason)
 	with := *m.cb
 	with.Link = link
 	m.cb.ContentType, m.cb.Body = typeJSON, appendTemplateError(appendEnvelope(nil, &with, m.job), err)

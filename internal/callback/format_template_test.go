@@ -1,8 +1,10 @@
 package callback
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"strings"
 	"sync"
@@ -196,9 +198,14 @@ func TestATemplateThatFailsLosesNoCallback(t *testing.T) {
 	}
 	s := owingSender(t, publicURL, `1`)
 	s.templates = nil
+	var log bytes.Buffer
+	s.opt.Log = slog.New(slog.NewTextHandler(&log, nil))
 	cb, j := owed(t, s, job.FormatTemplate, cases()["json"])
 	if c := render(t, cb, j); !strings.Contains(string(c.Body), `"template_error":"the operation has no template"`) {
 		t.Errorf("%s", c.Body)
+	}
+	if !strings.Contains(log.String(), `reason="the operation has no template"`) {
+		t.Errorf("logged %s", &log)
 	}
 }
 
