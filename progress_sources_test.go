@@ -2,6 +2,7 @@ package ringback_test
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -86,6 +87,14 @@ func TestAnUpstreamSaysHowFarItIs(t *testing.T) {
 		if status, code := post(t, refused.url, "application/json", refused.body); status != refused.status {
 			t.Errorf("%s: %d %s", what, status, code)
 		}
+	}
+	refused, err := http.Post(progress, "text/plain", strings.NewReader("nearly"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer refused.Body.Close()
+	if said, err := io.ReadAll(refused.Body); err != nil || !strings.Contains(string(said), `"detail":"a progress must be JSON, in UTF-8"`) {
+		t.Errorf("what is no JSON is answered %s, %v", said, err)
 	}
 	if status, _ := post(t, progress, "application/json", `"at the end"`); status != 204 {
 		t.Error("the last one was refused")
