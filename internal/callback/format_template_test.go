@@ -259,7 +259,7 @@ func FuzzTemplate(f *testing.F) {
 	f.Fuzz(func(t *testing.T, program, text string) {
 		input, ok := parseJSON([]byte(text))
 		if !ok || len(text) > 1<<10 || len(program) > 1<<10 {
-			t.Skip()
+			return
 		}
 		p, err := ParseTemplate(program)
 		if err != nil {

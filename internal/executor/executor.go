@@ -165,38 +165,6 @@ func (e *Executor) Close(ctx context.Context) error {
 	return nil
 }
 
-const (
-	expireInterval = time.Second
-	expireBatch    = 100
-)
-
-// expire ends jobs whose deadline has come while they wait, in memory or on disk.
-func (e *Executor) expire(ctx context.Context) {
-	ticker := time.NewTicker(expireInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		overdue, err := e.opt.Store.Overdue(ctx, e.opt.Now(), expireBatch)
-		if err != nil {
-			if ctx.Err() == nil {
-				e.opt.Log.Error("find jobs whose deadline has come", "error", err)
-			}
-			continue
-		}
-		for _, j := range overdue {
-			_ = e.finish(ctx, job.Finish{Job: j, State: job.Expired, At: e.opt.Now(), Error: expired()})
-		}
-	}
-}
-
-func expired() *job.Error {
-	return &job.Error{Code: job.CodeExpired, Message: "the job's deadline came before its result"}
-}
-
 // Reserve takes a place in memory for a job of an operation, before it is stored.
 func (e *Executor) Reserve(operation string, bytes int64) bool {
 	return e.window.Reserve(operation, bytes)
@@ -606,29 +574,4 @@ func (e *Executor) discard(j *job.Job, r *job.Result) {
 	if err := e.opt.Bodies.Delete(r.Body.Ref); err != nil {
 		e.opt.Log.Warn("delete an unused result", "job", j.ID.Job(), "error", err)
 	}
-}
-
-// metrics count what the executor does.
-type metrics struct {
-	jobs    *prometheus.CounterVec
-	runs    *prometheus.CounterVec
-	seconds *prometheus.HistogramVec
-}
-
-func newMetrics(r prometheus.Registerer) metrics {
-	m := metrics{
-		jobs: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ringback_jobs_finished_total",
-			Help: "Jobs that came to their end, by operation and state."}, []string{"operation", "state"}),
-		runs: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ringback_runs_total",
-			Help: "Attempts of backends, by operation and outcome: succeeded, canceled or an error code."}, []string{"operation", "outcome"}),
-		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "ringback_run_seconds",
-			Help: "Duration of backend attempts.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 10)}, []string{"operation"}),
-	}
-	r.MustRegister(m.jobs, m.runs, m.seconds)
-	return m
-}
-
-func (m metrics) ran(operation, outcome string, took time.Duration) {
-	m.runs.WithLabelValues(operation, outcome).Inc()
-	m.seconds.WithLabelValues(operation).Observe(took.Seconds())
 }
