@@ -270,7 +270,8 @@ func TestWhatIsFreedHoldsNobodyUpAndStaysBounded(t *testing.T) {
 			d.store(w, item{group: "g", n: n, at: time.Now()})
 		}
 		synctest.Wait()
-		if items, running, _ := w.Counts(); began != 10 || items != 10 || running != 0 {
+		// A group is loaded again when it has half of what it may have.
+		if items, running, _ := w.Counts(); began <= 5 || began > 10 || items != began || running != 0 {
 			t.Errorf("%d began, %d items, %d running", began, items, running)
 		}
 		close(commit)
