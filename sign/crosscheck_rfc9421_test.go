@@ -1,14 +1,11 @@
 package sign_test
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/json"
 	"net/http"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -48,23 +45,8 @@ type rfcReport struct {
 
 func (task rfcTask) run(t *testing.T) rfcReport {
 	t.Helper()
-	npmtest.Install(t, jsFolder)
-	input, err := json.Marshal(task)
-	if err != nil {
-		t.Fatal(err)
-	}
-	command := exec.CommandContext(t.Context(), "node", "rfc9421.mjs")
-	command.Dir, command.Stdin = jsFolder, bytes.NewReader(input)
-	var stderr bytes.Buffer
-	command.Stderr = &stderr
-	output, err := command.Output()
-	if err != nil {
-		t.Fatalf("node rfc9421.mjs: %v\n%s", err, stderr.String())
-	}
 	var report rfcReport
-	if err := json.Unmarshal(output, &report); err != nil {
-		t.Fatalf("node rfc9421.mjs answered %q: %v", output, err)
-	}
+	npmtest.Run(t, jsFolder, "rfc9421.mjs", task, &report)
 	return report
 }
 

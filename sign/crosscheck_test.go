@@ -1,10 +1,7 @@
 package sign_test
 
 import (
-	"bytes"
-	"encoding/json"
 	"net/http"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -157,24 +154,8 @@ func (task *jsTask) receive(header http.Header, body string) {
 
 func (task *jsTask) run(t *testing.T) jsReport {
 	t.Helper()
-	npmtest.Install(t, jsFolder)
-	input, err := json.Marshal(task)
-	if err != nil {
-		t.Fatal(err)
-	}
-	command := exec.CommandContext(t.Context(), "node", "crosscheck.mjs")
-	command.Dir = jsFolder
-	command.Stdin = bytes.NewReader(input)
-	var stderr bytes.Buffer
-	command.Stderr = &stderr
-	output, err := command.Output()
-	if err != nil {
-		t.Fatalf("node crosscheck.mjs: %v\n%s", err, stderr.String())
-	}
 	var report jsReport
-	if err := json.Unmarshal(output, &report); err != nil {
-		t.Fatalf("node crosscheck.mjs answered %q: %v", output, err)
-	}
+	npmtest.Run(t, jsFolder, "crosscheck.mjs", task, &report)
 	return report
 }
 

@@ -1,9 +1,7 @@
 package callback
 
 import (
-	"bytes"
 	"encoding/json"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -27,7 +25,6 @@ type jsEvent struct {
 // TestTheJavaScriptSDKReadsTheEvents gives what is sent to the official SDK.
 func TestTheJavaScriptSDKReadsTheEvents(t *testing.T) {
 	t.Parallel()
-	npmtest.Install(t, jsFolder)
 	s := owingSender(t, publicURL, sampleTemplate)
 	var requests []jsRequest
 	type sent struct{ format, what string }
@@ -69,20 +66,9 @@ func TestTheJavaScriptSDKReadsTheEvents(t *testing.T) {
 
 func readByJS(t *testing.T, requests []jsRequest) (events []jsEvent) {
 	t.Helper()
-	input, err := json.Marshal(requests)
-	if err != nil {
-		t.Fatal(err)
-	}
-	command := exec.CommandContext(t.Context(), "node", "crosscheck.mjs")
-	command.Dir, command.Stdin = jsFolder, bytes.NewReader(input)
-	var stderr bytes.Buffer
-	command.Stderr = &stderr
-	output, err := command.Output()
-	if err != nil {
-		t.Fatalf("node crosscheck.mjs: %v\n%s", err, stderr.String())
-	}
-	if err := json.Unmarshal(output, &events); err != nil || len(events) != len(requests) {
-		t.Fatalf("node crosscheck.mjs answered %q: %v", output, err)
+	npmtest.Run(t, jsFolder, "crosscheck.mjs", requests, &events)
+	if len(events) != len(requests) {
+		t.Fatalf("%d events of %d requests", len(events), len(requests))
 	}
 	return events
 }

@@ -1,7 +1,9 @@
-// Package npmtest brings in the Node packages that a test runs.
+// Package npmtest brings in the Node packages that a test needs, and runs its scripts.
 package npmtest
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -28,6 +30,28 @@ func Install(t testing.TB, dir string) {
 	}
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Run installs dir's packages, runs the script there with input as JSON, and reads the
+// JSON that it answers with into output.
+func Run(t testing.TB, dir, script string, input, output any) {
+	t.Helper()
+	Install(t, dir)
+	text, err := json.Marshal(input)
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := exec.CommandContext(t.Context(), "node", script)
+	command.Dir, command.Stdin = dir, bytes.NewReader(text)
+	var stderr bytes.Buffer
+	command.Stderr = &stderr
+	answer, err := command.Output()
+	if err != nil {
+		t.Fatalf("node %s: %v\n%s", script, err, stderr.String())
+	}
+	if err := json.Unmarshal(answer, output); err != nil {
+		t.Fatalf("node %s answered %q: %v", script, answer, err)
 	}
 }
 
