@@ -40,14 +40,20 @@ var (
 		check: func(a *API, ctx huma.Context) (huma.Context, *Problem) {
 			r, _ := humago.Unwrap(ctx)
 			app, p := a.authenticateV1(r)
-			return huma.WithValue(ctx, appKey{}, app), p
+			if p != nil {
+				return ctx, p
+			}
+			return withActor(huma.WithValue(ctx, appKey{}, app), a.actor(r, job.ActorApp, app.Name)), nil
 		},
 		security: []map[string][]string{{schemeApp: {}}, {schemeKey: {}}},
 	}
 	adminOnly = access{
 		check: func(a *API, ctx huma.Context) (huma.Context, *Problem) {
 			r, _ := humago.Unwrap(ctx)
-			return ctx, a.authenticateAdmin(r)
+			if p := a.authenticateAdmin(r); p != nil {
+				return ctx, p
+			}
+			return withActor(ctx, a.actor(r, job.ActorAdmin, "")), nil
 		},
 		security: []map[string][]string{{schemeAdmin: {}}},
 	}

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -20,8 +21,12 @@ func (s *Store) CreateApp(ctx context.Context, a job.App, k job.Key) error {
 		if c.Changes() == 0 {
 			return job.ErrExists
 		}
-		return c.bind(`INSERT INTO keys (hash, app, hint, created_at) VALUES (?, ?, ?, ?)`).
+		err = c.bind(`INSERT INTO keys (hash, app, hint, created_at) VALUES (?, ?, ?, ?)`).
 			blob(k.Hash[:]).text(a.Name).text(k.Hint).time(k.CreatedAt).exec()
+		if err != nil {
+			return err
+		}
+		return s.audit(ctx, c, job.Audit{Action: job.AppCreate, App: a.Name, Subject: a.Name})
 	}, announceApp(a.Name))
 	return wrap(err, "create app %s", a.Name)
 }
@@ -106,8 +111,12 @@ func (c *conn) change(b *binder) error {
 // SetAppSecrets implements job.Apps.
 func (s *Store) SetAppSecrets(ctx context.Context, app string, sec job.Secrets) error {
 	err := s.write(ctx, func(c *conn) error {
-		return c.change(c.bind(`UPDATE apps SET secret = ?, secret_previous = ?, previous_until = ? WHERE name = ?`).
+		err := c.change(c.bind(`UPDATE apps SET secret = ?, secret_previous = ?, previous_until = ? WHERE name = ?`).
 			blob(sec.Current).blob(sec.Previous).time(sec.PreviousUntil).text(app))
+		if err != nil {
+			return err
+		}
+		return s.audit(ctx, c, job.Audit{Action: job.AppSecretRotate, App: app, Subject: app})
 	}, announceApp(app))
 	return wrap(err, "set secret of app %s", app)
 }
@@ -115,7 +124,10 @@ func (s *Store) SetAppSecrets(ctx context.Context, app string, sec job.Secrets) 
 // SetAppPolicy implements job.Apps.
 func (s *Store) SetAppPolicy(ctx context.Context, app string, p job.Policy) error {
 	err := s.write(ctx, func(c *conn) error {
-		return c.change(c.bind(`UPDATE apps SET policy = ? WHERE name = ?`).policy(p).text(app))
+		if err := c.change(c.bind(`UPDATE apps SET policy = ? WHERE name = ?`).policy(p).text(app)); err != nil {
+			return err
+		}
+		return s.audit(ctx, c, job.Audit{Action: job.AppPolicy, App: app, Subject: app})
 	}, announceApp(app))
 	return wrap(err, "set policy of app %s", app)
 }
@@ -131,8 +143,12 @@ func (s *Store) Setting(ctx context.Context, name string) ([]byte, error) {
 // SetSetting implements job.Apps.
 func (s *Store) SetSetting(ctx context.Context, name string, value []byte) error {
 	err := s.write(ctx, func(c *conn) error {
-		return c.bind(`INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value`).
+		err := c.bind(`INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value`).
 			text(name).blob(value).exec()
+		if _, asked := job.ActorOf(ctx); err != nil || !asked {
+			return err
+		}
+		return s.audit(ctx, c, job.Audit{Action: job.SettingSet, Subject: name})
 	}, nil)
 	return wrap(err, "set %s", name)
 }
@@ -180,8 +196,10 @@ func (s *Store) CreateEndpoint(ctx context.Context, e job.Endpoint) error {
 		if c.Changes() == 0 {
 			return job.ErrExists
 		}
-		changed, err = c.onlyDefault(e)
-		return err
+		if changed, err = c.onlyDefault(e); err != nil {
+			return err
+		}
+		return s.audit(ctx, c, job.Audit{Action: job.EndpointCreate, App: e.App, Subject: e.Name, Detail: strings.Join(noDefault(changed), ", ")})
 	}, func(emit func(job.Change)) { announceEndpoints(emit, e.App, append(changed, e.Name)) })
 	return wrap(err, "create endpoint %s", e.Name)
 }
@@ -233,22 +251,39 @@ func without(all, some []string) (rest []string) {
 func (s *Store) UpdateEndpoint(ctx context.Context, e job.Endpoint) error {
 	var changed []string
 	err := s.write(ctx, func(c *conn) (err error) {
+		before, err := c.endpoint(e.App, e.Name)
+		if err != nil {
+			return err
+		}
 		b := c.bind(`UPDATE endpoints SET (` + endpointColumns + `) = (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20),
 			verify_at = iif(url = ?3, verify_at, 0)
 			WHERE app = ?1 AND name = ?2`).endpoint(e)
 		if err := c.change(b); err != nil {
 			return err
 		}
-		changed, err = c.onlyDefault(e)
-		return err
+		if changed, err = c.onlyDefault(e); err != nil {
+			return err
+		}
+		return s.audit(ctx, c, audited(before, e, changed))
 	}, func(emit func(job.Change)) { announceEndpoints(emit, e.App, append(changed, e.Name)) })
 	return wrap(err, "update endpoint %s", e.Name)
+}
+
+// endpoint reads an endpoint within a transaction.
+func (c *conn) endpoint(app, name string) (e job.Endpoint, err error) {
+	err = job.ErrNotFound
+	scanErr := c.bind(`SELECT ` + endpointRow + ` FROM endpoints WHERE app = ? AND name = ?`).text(app).text(name).
+		each(func(row *scanner) { e, err = scanEndpoint(row), nil })
+	return e, cmp.Or(scanErr, err)
 }
 
 // DeleteEndpoint implements job.Endpoints.
 func (s *Store) DeleteEndpoint(ctx context.Context, app, name string) error {
 	err := s.write(ctx, func(c *conn) error {
-		return c.change(c.bind(`DELETE FROM endpoints WHERE app = ? AND name = ?`).text(app).text(name))
+		if err := c.change(c.bind(`DELETE FROM endpoints WHERE app = ? AND name = ?`).text(app).text(name)); err != nil {
+			return err
+		}
+		return s.audit(ctx, c, job.Audit{Action: job.EndpointDelete, App: app, Subject: name})
 	}, func(emit func(job.Change)) { announceEndpoints(emit, app, []string{name}) })
 	return wrap(err, "delete endpoint %s", name)
 }

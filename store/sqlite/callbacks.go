@@ -195,9 +195,12 @@ func (s *Store) Resend(ctx context.Context, app string, id job.ID, now, giveUp t
 		err = c.bind(`SELECT ` + callbackColumns + ` FROM callbacks WHERE key = ? AND id = ? AND app = ?`).key(id).id(id).text(app).
 			each(func(row *scanner) { cb = scanCallback(row) })
 		if err == nil && cb == nil {
-			return job.ErrNotFound
+			err = job.ErrNotFound
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return s.audit(ctx, c, job.Audit{Action: job.CallbackResend, App: app, Subject: id.Callback()})
 	}, func(emit func(job.Change)) {
 		emit(job.Change{Kind: job.CallbackOwed, Callback: cb})
 	})

@@ -257,6 +257,11 @@ func (s *Store) FinishRun(ctx context.Context, f job.Finish) error {
 		if err := c.updateFinished(after, f); err != nil {
 			return err
 		}
+		if f.State == job.Canceled {
+			if err := s.audit(ctx, c, job.Audit{Action: job.JobCancel, App: f.Job.App, Subject: f.Job.ID.Job()}); err != nil {
+				return err
+			}
+		}
 		if did != nil {
 			return c.finishEarly(f, did)
 		}

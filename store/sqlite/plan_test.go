@@ -36,6 +36,12 @@ func useAll(t *testing.T, s *Store) {
 	_, err5 := s.ListEndpoints(ctx, "shop")
 	_, err6 := s.ListApps(ctx)
 	check(err1, err2, err3, err4, err5, err6, s.DeleteEndpoint(ctx, "shop", "main"))
+	for _, f := range []job.AuditFilter{{}, {App: "shop", Since: now, Until: now, Limit: 1}, {Kind: job.ActorApp, Action: job.AppCreate, Subject: "shop", Before: s.NewID(now)}} {
+		_, err := s.AuditLog(ctx, f)
+		check(err)
+	}
+	_, err = s.PurgeAudit(ctx, now, 1)
+	check(err)
 
 	for range 2 {
 		_, err := s.Accept(ctx, job.Acceptance{Job: newJob(s), Key: "k"})
@@ -121,6 +127,7 @@ var scans = map[string]string{
 	"SCAN (subquery-2)":                                 "is one row",
 	"SCAN jobs":                                         "the newest id, in the table's order",
 	"SCAN callbacks":                                    "pages of all apps' callbacks, in the table's order",
+	"SCAN audit":                                        "the whole log, or the newest id, in the table's order",
 	"SCAN a":                                            "all apps, by name",
 	"SCAN CONSTANT ROW":                                 "is one row",
 }

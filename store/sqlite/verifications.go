@@ -26,6 +26,11 @@ func (s *Store) SetVerification(ctx context.Context, app, name string, v job.Ver
 		if err := c.change(b.text(app).text(name).text(v.URL)); err != nil {
 			return err
 		}
+		if _, asked := job.ActorOf(ctx); asked {
+			if err := s.audit(ctx, c, job.Audit{Action: job.EndpointVerify, App: app, Subject: name}); err != nil {
+				return err
+			}
+		}
 		if v.State != job.Verified {
 			return nil
 		}

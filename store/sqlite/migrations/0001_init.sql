@@ -51,6 +51,22 @@ CREATE TABLE endpoints (
 
 CREATE INDEX endpoints_verify ON endpoints (verify_at) WHERE verify_at IS NOT NULL AND NOT disabled;
 
+-- Who changed what; written with the change.
+CREATE TABLE audit (
+  key       INTEGER PRIMARY KEY,
+  id        BLOB NOT NULL,
+  at        INTEGER NOT NULL,
+  kind      TEXT NOT NULL, -- of the actor
+  actor_app TEXT NOT NULL,
+  actor_key TEXT NOT NULL, -- hint
+  remote    TEXT NOT NULL,
+  action    TEXT NOT NULL,
+  app       TEXT NOT NULL, -- whose thing it is
+  subject   TEXT NOT NULL,
+  detail    TEXT NOT NULL
+) STRICT;
+CREATE INDEX audit_of_app ON audit (app);
+
 CREATE TABLE idempotency (
   app         TEXT NOT NULL,
   operation   TEXT NOT NULL,
