@@ -196,7 +196,7 @@ func (g *Gateway) assemble(ctx context.Context) error {
 		Disown: g.sender.Disown, Early: g.sender, Reader: g.store, RunURL: g.runURL, Asker: g.sender, Questions: g.store, Log: opt.Log, Now: opt.Now, Registerer: registry})
 	apiOptions := api.Options{Store: g.store, Bodies: g.bodies, Seal: g.seal, Slots: g.executor, Runs: g.executor, CheckHeader: outbound.CheckHeader,
 		CheckURL: func(url string) error { _, err := g.client.Check(url); return err },
-		Owed:     g.sender.OweUnclaimed, OwedAccepted: g.sender.OweAccepted, Proof: opt.Proof, Prefix: opt.Prefix, PublicURL: opt.PublicURL, Dev: opt.Dev,
+		Owed:     g.sender.OweUnclaimed, OwedAccepted: g.sender.OweAccepted, Waits: g.sender.Waits, Proof: opt.Proof, Prefix: opt.Prefix, PublicURL: opt.PublicURL, Dev: opt.Dev,
 		MaxWait: opt.MaxWait, BodyIdleTimeout: opt.BodyIdleTimeout, Log: opt.Log, Now: opt.Now, Version: opt.Version,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), Examples: g.examples, NoDocs: opt.NoDocs, DevKeys: g.devKeys}
 	for i, op := range operations {

@@ -7,7 +7,7 @@ type Callback struct {
 	Operation     string `json:"operation" doc:"The operation of that job." example:"scan"`
 	Event         string `json:"event" enum:"accepted,running,progress,ask,succeeded,failed,canceled,expired" doc:"What it tells of." example:"succeeded"`
 	Status        string `json:"status" enum:"pending,delivered,dead,discarded" doc:"Where it stands." example:"delivered"`
-	Waiting       string `json:"waiting,omitempty" doc:"Why a pending callback is not being sent now." example:"backoff"`
+	Waiting       string `json:"waiting,omitempty" doc:"Why a pending callback is not being sent now: backoff, order, breaker, rate, paused, disabled, scheduled, unverified." example:"backoff"`
 	Endpoint      string `json:"endpoint,omitempty" doc:"The endpoint that it goes to." example:"shop"`
 	URL           string `json:"url,omitempty" doc:"The URL that it goes to." example:"https://my.server/bar"`
 	Method        string `json:"method" doc:"The HTTP method that it is sent with." example:"POST"`

@@ -109,7 +109,7 @@ type Callback struct {
 	Round       int // of these, before the last resend: the schedule counts from there
 	DueAt       time.Time
 	SettledAt   time.Time
-	Waiting     string // why it is pending and not being sent: "backoff", WaitingOrder, or empty
+	Waiting     string // why it is pending and not being sent, of the list of Waiting…; or empty
 	LastStatus  int    // of the last attempt's answer, 0 for none
 	LastError   string // the last attempt's error class, empty for none
 	Rescued     bool   // claimed again after a crash: the next start is awaited
@@ -118,9 +118,21 @@ type Callback struct {
 	Resent bool
 }
 
-// WaitingOrder is Callback.Waiting of one that is not due before an earlier one of
-// the same job and destination is settled.
-const WaitingOrder = "order"
+// What a pending callback waits for: a closed list. Of WaitingOrder, nothing is due
+// before an earlier callback is settled.
+const (
+	WaitingBackoff    = "backoff"    // an attempt failed; the next one is due by the schedule
+	WaitingOrder      = "order"      // for an earlier one to the same destination
+	WaitingBreaker    = "breaker"    // its lane rests, since its receiver failed again and again
+	WaitingRate       = "rate"       // its lane may send no more now: its rate, or the receiver's Retry-After
+	WaitingPaused     = "paused"     // somebody paused it
+	WaitingDisabled   = "disabled"   // its endpoint is disabled
+	WaitingScheduled  = "scheduled"  // it was asked for later
+	WaitingUnverified = "unverified" // its endpoint is to prove that it wants callbacks
+)
+
+// WaitingReasons lists them.
+var WaitingReasons = []string{WaitingBackoff, WaitingOrder, WaitingBreaker, WaitingRate, WaitingPaused, WaitingDisabled, WaitingScheduled, WaitingUnverified}
 
 // Lane names the flow control that the callback belongs to: of an endpoint, or
 // of the origin of a URL sent with a call; always within one app.

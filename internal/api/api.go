@@ -47,7 +47,10 @@ type Options struct {
 	Owed func(j *job.Job, end job.State, at time.Time) []job.OwedCallback
 	// OwedAccepted builds those that its acceptance owes; nil: none.
 	OwedAccepted func(j *job.Job) []job.OwedCallback
-	Operations   []job.Operation
+	// Waits tells what a pending callback waits for now, and until when, as
+	// callback.Sender.Waits does; nil: what is stored.
+	Waits      func(*job.Callback) (waiting string, until time.Time)
+	Operations []job.Operation
 	// Examples are the callbacks of an operation about a sample job, as docs.Describe
 	// takes them. nil: the documents have none.
 	Examples func(op job.Operation) []docs.Example

@@ -59,7 +59,7 @@ func (v *v1) listCallbacks(ctx context.Context, in *listCallbacksInput) (*reply[
 	if err != nil {
 		return nil, storeProblem(ctx, v.opt.Log, "list callbacks", err)
 	}
-	return &reply[client.Page[client.Callback]]{page(found, in.size(), func(c *job.Callback) job.ID { return c.ID }, showCallback)}, nil
+	return &reply[client.Page[client.Callback]]{page(found, in.size(), func(c *job.Callback) job.ID { return c.ID }, v.showCallback)}, nil
 }
 
 // find reads a callback of the request's app.
@@ -80,7 +80,7 @@ func (v *v1) getCallback(ctx context.Context, in *callbackInput) (*reply[client.
 	if err != nil {
 		return nil, err
 	}
-	return &reply[client.Callback]{showCallback(c)}, nil
+	return &reply[client.Callback]{v.showCallback(c)}, nil
 }
 
 func (v *v1) listAttempts(ctx context.Context, in *callbackInput) (*reply[client.Page[client.Attempt]], error) {
@@ -109,7 +109,7 @@ func (v *v1) resendCallback(ctx context.Context, in *callbackInput) (*reply[clie
 	if err != nil {
 		return nil, storeProblem(ctx, v.opt.Log, "resend callback", err)
 	}
-	return &reply[client.Callback]{showCallback(c)}, nil
+	return &reply[client.Callback]{v.showCallback(c)}, nil
 }
 
 // giveUpAfter is how long an operation's callbacks are tried; the default where
@@ -125,15 +125,19 @@ func (a *API) giveUpAfter(operation string) time.Duration {
 }
 
 // showCallback is a callback as the API shows it.
-func showCallback(c *job.Callback) client.Callback {
+func (a *API) showCallback(c *job.Callback) client.Callback {
+	waiting, due := c.Waiting, c.DueAt
+	if a.opt.Waits != nil {
+		waiting, due = a.opt.Waits(c)
+	}
 	out := client.Callback{
 		ID: c.ID.Callback(), JobID: c.JobID.Job(), Operation: c.Operation, Event: string(c.Event),
-		Status: c.State.String(), Waiting: c.Waiting, Endpoint: c.Endpoint, URL: c.URL, Method: c.Method, Format: cmp.Or(c.Format, job.FormatEnvelope),
+		Status: c.State.String(), Waiting: waiting, Endpoint: c.Endpoint, URL: c.URL, Method: c.Method, Format: cmp.Or(c.Format, job.FormatEnvelope),
 		CreatedAt: client.At(c.CreatedAt), GiveUpAt: client.At(c.GiveUpAt), SettledAt: client.At(c.SettledAt),
 		Attempts: c.Attempts, Interrupted: c.Interrupted, LastStatus: c.LastStatus, LastError: c.LastError,
 	}
 	if c.State == job.Pending {
-		out.NextAttemptAt = client.At(c.DueAt)
+		out.NextAttemptAt = client.At(due)
 	}
 	return out
 }

@@ -225,7 +225,7 @@ func (a *API) showJob(j *job.Job, callbacks []*job.Callback) client.Job {
 		}
 	}
 	for _, c := range callbacks {
-		s := showCallback(c)
+		s := a.showCallback(c)
 		out.Callbacks = append(out.Callbacks, client.JobCallbackStatus{
 			ID: s.ID, Event: s.Event, Status: s.Status, Endpoint: s.Endpoint, URL: s.URL, Attempts: s.Attempts,
 			NextAttemptAt: s.NextAttemptAt, LastStatus: s.LastStatus, LastError: s.LastError,

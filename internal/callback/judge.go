@@ -163,7 +163,7 @@ func (s *Sender) next(d job.Delivery, a *job.Attempt, v verdict) job.Settlement 
 	case v.kind == cutOff:
 		st.State, st.DueAt = job.Pending, now
 	case v.kind == paused:
-		st.State, st.Waiting, st.DueAt, st.Attempt = job.Pending, "paused", now.Add(pausedDelay), nil
+		st.State, st.Waiting, st.DueAt, st.Attempt = job.Pending, job.WaitingPaused, now.Add(pausedDelay), nil
 	case v.kind == obsolete:
 		st.State, st.Attempt = job.Discarded, nil
 	case v.kind == settled:
@@ -175,7 +175,7 @@ func (s *Sender) next(d job.Delivery, a *job.Attempt, v verdict) job.Settlement 
 		delay := jitter(schedule[made-1])
 		// Never before the receiver wants, but no receiver puts us off for ever.
 		delay = max(delay, min(v.after, longest(schedule)))
-		st.State, st.Waiting, st.DueAt = job.Pending, "backoff", now.Add(delay)
+		st.State, st.Waiting, st.DueAt = job.Pending, job.WaitingBackoff, now.Add(delay)
 		if st.DueAt.After(d.Callback.GiveUpAt) {
 			st.DueAt = d.Callback.GiveUpAt
 		}

@@ -274,7 +274,7 @@ func (s *Sender) deliver(ctx context.Context, d job.Delivery, free func()) {
 	}
 	lane := d.Callback.Lane()
 	if until := s.breakers.resting(lane, now); !until.IsZero() {
-		s.settle(ctx, job.Settlement{Callback: d.Callback, State: job.Pending, DueAt: until, Waiting: "breaker", At: now})
+		s.settle(ctx, job.Settlement{Callback: d.Callback, State: job.Pending, DueAt: until, Waiting: job.WaitingBreaker, At: now})
 		return
 	}
 	v, err := s.try(ctx, d, a)

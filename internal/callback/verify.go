@@ -293,7 +293,7 @@ func (s *Sender) proven(p *place, now time.Time) bool {
 // any moment meanwhile, so the endpoint is looked at once more in the end.
 func (s *Sender) awaitProof(ctx context.Context, d job.Delivery) {
 	lane, until := d.Callback.Lane(), s.opt.Now().Add(pausedDelay)
-	s.settle(ctx, job.Settlement{Callback: d.Callback, State: job.Pending, DueAt: until, Waiting: waitingUnverified, At: s.opt.Now()})
+	s.settle(ctx, job.Settlement{Callback: d.Callback, State: job.Pending, DueAt: until, Waiting: job.WaitingUnverified, At: s.opt.Now()})
 	s.window.Pause(lane, until)
 	now := s.opt.Now()
 	p, err := s.places.of(ctx, &d)
@@ -305,6 +305,3 @@ func (s *Sender) awaitProof(ctx context.Context, d job.Delivery) {
 		s.opt.Log.Error("callback is sent later", "callback", d.Callback.ID.Callback(), "error", err)
 	}
 }
-
-// waitingUnverified is why a callback waits whose endpoint is not verified.
-const waitingUnverified = "unverified"
