@@ -392,8 +392,8 @@ func TestAPolicyThatIsTightenedEndsWhatItForbids(t *testing.T) {
 		slices.Sort(all)
 		return strings.Join(all, "; ")
 	}
-	eventually(t, "the endpoints' callbacks are settled", func() bool { return status(accepted.ID) == "in delivered ; out dead refused; vars delivered " })
-	eventually(t, "the URL's callback is settled", func() bool { return status(sent.ID) == " dead refused" })
+	eventually(t, "the endpoints' callbacks are settled", func() bool { return status(accepted.ID) == "in delivered ; out dead policy; vars delivered " })
+	eventually(t, "the URL's callback is settled", func() bool { return status(sent.ID) == " dead policy" })
 	for range 2 {
 		if hit := <-got; !strings.HasPrefix(hit, "POST /in/") {
 			t.Errorf("a forbidden callback: %s", hit)

@@ -193,7 +193,7 @@ func (g *gateway) afterwards(t *testing.T, w *wire, row hostile.URL, way, id str
 		}
 	}
 	if row.Expect == "refuse" {
-		if rebinds := strings.Contains(row.Why, "rebinding"); (c.Status != "dead" || c.LastError != "refused") && !rebinds {
+		if rebinds := strings.Contains(row.Why, "rebinding"); (c.Status != "dead" || c.LastError != "policy") && !rebinds {
 			t.Errorf("line %d by %s: %s %s, dialled %v", row.Line, way, c.Status, c.LastError, dialled)
 		}
 		return

@@ -265,7 +265,7 @@ func TestReceiverThatIsNotThereIsToldOf(t *testing.T) {
 	server := httptest.NewServer(http.NotFoundHandler())
 	server.Close()
 	g.create(t, server.URL, nil)
-	if v := g.verification(t, "pending"); v.Error != "connect" {
+	if v := g.verification(t, "pending"); v.Error != "refused" {
 		t.Errorf("%+v", v)
 	}
 }

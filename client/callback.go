@@ -19,7 +19,7 @@ type Callback struct {
 	Attempts      int    `json:"attempts" doc:"How many attempts have begun." example:"1"`
 	Interrupted   int    `json:"interrupted,omitempty" doc:"How many of these a crash of the gateway cut off, so that their outcome is not known."`
 	LastStatus    int    `json:"last_status,omitempty" doc:"The HTTP status of the last attempt's answer." example:"200"`
-	LastError     string `json:"last_error,omitempty" doc:"The class of the last attempt's error." example:"timeout"`
+	LastError     string `json:"last_error,omitempty" doc:"The class of the last attempt's error." example:"timeout_connect"`
 }
 
 // The words of Callback.Status.

@@ -92,5 +92,5 @@ type JobCallbackStatus struct {
 	Attempts      int    `json:"attempts" doc:"How many attempts have begun." example:"1"`
 	NextAttemptAt Time   `json:"next_attempt_at,omitzero" format:"date-time" doc:"When the next attempt is due, while it is pending."`
 	LastStatus    int    `json:"last_status,omitempty" doc:"The HTTP status of the last attempt's answer." example:"200"`
-	LastError     string `json:"last_error,omitempty" doc:"The class of the last attempt's error." example:"timeout"`
+	LastError     string `json:"last_error,omitempty" doc:"The class of the last attempt's error." example:"timeout_connect"`
 }

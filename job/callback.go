@@ -111,7 +111,7 @@ type Callback struct {
 	SettledAt   time.Time
 	Waiting     string // why it is pending and not being sent, of the list of Waiting…; or empty
 	LastStatus  int    // of the last attempt's answer, 0 for none
-	LastError   string // the last attempt's error class, empty for none
+	LastError   Class  // the last attempt's, empty for none
 	Rescued     bool   // claimed again after a crash: the next start is awaited
 	// Resent says that somebody asked for it after the job's end, which then discards
 	// it no more.
@@ -202,9 +202,7 @@ type Attempt struct {
 	Header    http.Header
 	Body      []byte // the answer's, up to 16 KiB
 	Truncated bool   // the answer was longer or was cut off
-	// Error is empty for a 2xx answer, else a class from the closed list in
-	// docs/callback.md.
-	Error string
+	Error     Class  // empty for a 2xx answer
 }
 
 // Endpoint is a callback URL that an app registered.

@@ -391,7 +391,7 @@ func events(w http.ResponseWriter, _ *http.Request) {
 
 func deadCallback(id string) client.Callback {
 	return client.Callback{ID: id, JobID: "job_1", Operation: "scan", Event: "failed", Status: client.CallbackDead, Endpoint: "shop",
-		URL: "https://my.server/bar", Method: "POST", CreatedAt: at, SettledAt: at, Attempts: 10, LastStatus: 500, LastError: "status", Waiting: "order"}
+		URL: "https://my.server/bar", Method: "POST", CreatedAt: at, SettledAt: at, Attempts: 10, LastStatus: 500, LastError: "status_5xx", Waiting: "order"}
 }
 
 func read(r *http.Request, v any) {

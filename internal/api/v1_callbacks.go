@@ -134,7 +134,7 @@ func (a *API) showCallback(c *job.Callback) client.Callback {
 		ID: c.ID.Callback(), JobID: c.JobID.Job(), Operation: c.Operation, Event: string(c.Event),
 		Status: c.State.String(), Waiting: waiting, Endpoint: c.Endpoint, URL: c.URL, Method: c.Method, Format: cmp.Or(c.Format, job.FormatEnvelope),
 		CreatedAt: client.At(c.CreatedAt), GiveUpAt: client.At(c.GiveUpAt), SettledAt: client.At(c.SettledAt),
-		Attempts: c.Attempts, Interrupted: c.Interrupted, LastStatus: c.LastStatus, LastError: c.LastError,
+		Attempts: c.Attempts, Interrupted: c.Interrupted, LastStatus: c.LastStatus, LastError: string(c.LastError),
 	}
 	if c.State == job.Pending {
 		out.NextAttemptAt = client.At(due)
@@ -146,7 +146,7 @@ func showAttempt(t job.Attempt) client.Attempt {
 	out := client.Attempt{
 		N: t.N, StartedAt: client.At(t.StartedAt), DNS: ms(t.DNS), Connect: ms(t.Connect), TLS: ms(t.TLS),
 		FirstByte: ms(t.FirstByte), Total: ms(t.Total), Address: t.Address, Status: t.Status,
-		ContentType: t.ContentType, Headers: showHeader(t.Header), Truncated: t.Truncated, Error: t.Error,
+		ContentType: t.ContentType, Headers: showHeader(t.Header), Truncated: t.Truncated, Error: string(t.Error),
 	}
 	if utf8.Valid(t.Body) {
 		out.Body = string(t.Body)

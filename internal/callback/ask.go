@@ -54,10 +54,10 @@ func answerOf(st *job.Settlement) *job.QuestionEnd {
 		return &job.QuestionEnd{Error: &job.Error{Code: job.CodeUnanswered, Message: why}}
 	}
 	switch {
-	case st.State == job.Dead && a != nil && a.Error == ClassStatus:
+	case st.State == job.Dead && a != nil && a.Status != 0:
 		return closed("the callback URL refused the question: " + http.StatusText(a.Status))
 	case st.State == job.Dead && a != nil:
-		return closed("the callback URL was not reached: " + a.Error)
+		return closed("the callback URL was not reached: " + string(a.Error))
 	case st.State == job.Dead:
 		return closed("the callback URL was not reached")
 	case st.State != job.Delivered || a.Status == http.StatusAccepted:

@@ -34,36 +34,25 @@ const (
 	obsolete                        // no attempt was made: the job has ended since
 )
 
-// Error classes of an attempt beside those of outbound: an answer that is no
-// success, and an endpoint that is there no more. The list is closed; it is also
-// the label of a metric.
-const (
-	ClassStatus     = "status"
-	ClassNoEndpoint = "no_endpoint"
-	ClassUnsigned   = "unsigned" // the scheme cannot sign a body of this size
-	ClassToken      = "token"    // the endpoint's OAuth2 server gave no token; nothing was sent to the receiver
-	ClassInternal   = "internal" // the gateway itself could not make the attempt, until its time was over
-)
-
 // judge says what an exchange means, and notes it in the attempt.
 func judge(a *job.Attempt, answer *outbound.Answer, err error) verdict {
 	if err != nil {
 		var failed *outbound.Error
 		var token *tokenError
 		if errors.As(err, &token) {
-			a.Error = ClassToken
+			a.Error = job.ClassToken
 			return verdict{kind: retry, after: token.after}
 		}
 		if !errors.As(err, &failed) {
-			a.Error = string(outbound.ClassProtocol)
+			a.Error = job.ClassProtocol
 			return verdict{kind: retry}
 		}
-		a.Error = string(failed.Class)
+		a.Error = job.Class(failed.Class)
 		setTiming(a, failed.Timing)
 		if failed.Addr.IsValid() {
 			a.Address = failed.Addr.String()
 		}
-		if failed.Class == outbound.ClassRefused || failed.Class == outbound.ClassRequest {
+		if failed.Class == outbound.ClassPolicy || failed.Class == outbound.ClassRequest {
 			return verdict{kind: giveUp}
 		}
 		return verdict{kind: retry}
@@ -75,7 +64,7 @@ func judge(a *job.Attempt, answer *outbound.Answer, err error) verdict {
 	if answer.Status/100 == 2 {
 		return verdict{kind: settled}
 	}
-	a.Error = ClassStatus
+	a.Error = job.StatusClass(answer.Status)
 	switch answer.Status {
 	case http.StatusGone, http.StatusUnsupportedMediaType:
 		return verdict{kind: giveUp}
@@ -158,7 +147,7 @@ func (s *Sender) next(d job.Delivery, a *job.Attempt, v verdict) job.Settlement 
 	case v.kind == putOff && now.Before(d.Callback.GiveUpAt):
 		st.State, st.DueAt, st.Attempt = job.Pending, now.Add(putOffDelay), nil
 	case v.kind == putOff:
-		a.Error = ClassInternal
+		a.Error = job.ClassInternal
 		st.State = job.Dead
 	case v.kind == cutOff:
 		st.State, st.DueAt = job.Pending, now
@@ -227,7 +216,7 @@ func newMetrics(r prometheus.Registerer) metrics {
 }
 
 func (m metrics) tried(a *job.Attempt, took time.Duration) {
-	outcome := a.Error
+	outcome := string(a.Error)
 	if a.Status != 0 {
 		outcome = strconv.Itoa(a.Status/100) + "xx"
 	}

@@ -28,7 +28,8 @@ func TestEveryStatusIsJudged(t *testing.T) {
 		if got := judge(&a, &outbound.Answer{Status: status, Header: http.Header{}}, nil); got.kind != want {
 			t.Errorf("%d: judged %d, want %d", status, got.kind, want)
 		}
-		if wrong := (a.Error == "") != (want == settled); wrong || a.Status != status {
+		_, known := a.Error.Info()
+		if wrong := (a.Error == "") != (want == settled) || known == (want == settled); wrong || a.Status != status {
 			t.Errorf("%d: noted as %q, %d", status, a.Error, a.Status)
 		}
 	}
@@ -38,12 +39,17 @@ func TestEveryErrorClassIsJudged(t *testing.T) {
 	t.Parallel()
 	for _, class := range outbound.Classes() {
 		want := retry
-		if class == outbound.ClassRefused || class == outbound.ClassRequest {
+		if class == outbound.ClassPolicy || class == outbound.ClassRequest {
 			want = giveUp
 		}
 		var a job.Attempt
-		if got := judge(&a, nil, fmt.Errorf("wrapped: %w", &outbound.Error{Class: class})); got.kind != want || a.Error != string(class) {
+		if got := judge(&a, nil, fmt.Errorf("wrapped: %w", &outbound.Error{Class: class})); got.kind != want || a.Error != job.Class(class) {
 			t.Errorf("%s: judged %d and noted %q, want %d", class, got.kind, a.Error, want)
+		}
+	}
+	for _, class := range outbound.Classes() {
+		if _, ok := job.Class(class).Info(); !ok {
+			t.Errorf("%s is none of job.Classes", class)
 		}
 	}
 	var a job.Attempt
@@ -138,7 +144,7 @@ func TestWhatIsOursIsPutOffButNotForEver(t *testing.T) {
 		t.Errorf("before its end: %+v", st)
 	}
 	cb.GiveUpAt = at
-	if st := s.next(job.Delivery{Callback: cb}, &job.Attempt{N: 1}, verdict{kind: putOff}); st.State != job.Dead || st.Attempt.Error != ClassInternal {
+	if st := s.next(job.Delivery{Callback: cb}, &job.Attempt{N: 1}, verdict{kind: putOff}); st.State != job.Dead || st.Attempt.Error != job.ClassInternal {
 		t.Errorf("at its end: %+v", st)
 	}
 }

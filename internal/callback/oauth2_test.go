@@ -170,7 +170,7 @@ func TestTokenServersUselessAnswersAreToldApartFromTokens(t *testing.T) {
 				t.Fatalf("token %.50q, %v", token, err)
 			}
 			var a job.Attempt
-			if v := judge(&a, nil, err); v.kind != retry || a.Error != ClassToken {
+			if v := judge(&a, nil, err); v.kind != retry || a.Error != job.ClassToken {
 				t.Errorf("%v: verdict %v, class %s", err, v, a.Error)
 			}
 			if n := s.asked.Load(); n != 1 {

@@ -321,10 +321,10 @@ func (s *Sender) try(ctx context.Context, d job.Delivery, a *job.Attempt) (verdi
 	var refused *outbound.URLError
 	switch {
 	case errors.Is(err, job.ErrNotFound):
-		a.Error = ClassNoEndpoint
+		a.Error = job.ClassNoEndpoint
 		return verdict{kind: giveUp}, nil
 	case errors.As(err, &refused):
-		a.Error = string(outbound.ClassRefused)
+		a.Error = job.ClassPolicy
 		return verdict{kind: giveUp}, nil
 	case err != nil:
 		return verdict{}, err
@@ -348,7 +348,7 @@ func (s *Sender) try(ctx context.Context, d job.Delivery, a *job.Attempt) (verdi
 	place = place.withQuery(c.Query)
 	header, err := s.header(place, d, a, c)
 	if errors.Is(err, sign.ErrStreamed) {
-		a.Error = ClassUnsigned
+		a.Error = job.ClassUnsigned
 		return verdict{kind: giveUp}, nil
 	}
 	if err != nil {

@@ -195,14 +195,14 @@ func reasonOf(err error) string {
 	}
 	var a job.Attempt
 	judge(&a, nil, err)
-	return a.Error
+	return string(a.Error)
 }
 
 // ask makes the request that the policy wants. It returns how many callbacks a
 // minute the receiver allows, 0 where it sets no bound.
 func (v *verifier) ask(ctx context.Context, p *place) (rate int, err error) {
 	if p, err = v.places.asked(p); err != nil {
-		return 0, &outbound.Error{Class: outbound.ClassRefused, Detail: "the outbound policy forbids the URL: " + err.Error()}
+		return 0, &outbound.Error{Class: outbound.ClassPolicy, Detail: "the outbound policy forbids the URL: " + err.Error()}
 	}
 	if v.opt.Proof == job.ProofHandshake {
 		return v.handshake(ctx, p)

@@ -3,8 +3,6 @@ package outbound
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"net"
 	"net/netip"
 	"syscall"
@@ -23,7 +21,7 @@ func (c *Client) Explain(ctx context.Context, rawURL string) (*Target, []netip.A
 	}
 	addrs, err := c.resolve(ctx, t)
 	if err != nil {
-		return t, nil, failure(ctx, t, "resolving the name", ClassDNS, err)
+		return t, nil, failure(ctx, t, resolving, err)
 	}
 	return t, addrs, nil
 }
@@ -78,7 +76,7 @@ func (c *Client) connect(ctx context.Context, t *Target, who *Identity) (*conn, 
 		timing.DNS = time.Since(start)
 	}
 	if err != nil {
-		e := failure(ctx, t, "resolving the name", ClassDNS, err)
+		e := failure(ctx, t, resolving, err)
 		e.Timing = timing
 		return nil, e
 	}
@@ -86,7 +84,7 @@ func (c *Client) connect(ctx context.Context, t *Target, who *Identity) (*conn, 
 	raw, addr, err := c.dialFirst(ctx, addrs)
 	timing.Connect = time.Since(start)
 	if err != nil {
-		e := failure(ctx, t, "connecting", ClassConnect, err)
+		e := failure(ctx, t, connecting, err)
 		e.Addr, e.Timing = addr, timing
 		return nil, e
 	}
@@ -97,7 +95,7 @@ func (c *Client) connect(ctx context.Context, t *Target, who *Identity) (*conn, 
 		timing.TLS = time.Since(start)
 		if err != nil {
 			_ = raw.Close()
-			e := failure(ctx, t, "in the TLS handshake", ClassTLS, err)
+			e := failure(ctx, t, shaking, err)
 			e.Addr, e.Timing = addr, timing
 			return nil, e
 		}
@@ -149,23 +147,4 @@ func (c *Client) handshake(ctx context.Context, raw net.Conn, host string, who *
 	config.ServerName = host
 	secure := tls.Client(raw, config)
 	return secure, secure.HandshakeContext(ctx)
-}
-
-// certificateDetail says what is wrong in our words: the error's own text quotes
-// names out of the receiver's certificate.
-func certificateDetail(err error) string {
-	var (
-		invalidCertificate x509.CertificateInvalidError
-		wrongHost          x509.HostnameError
-		unknownAuthority   x509.UnknownAuthorityError
-	)
-	switch {
-	case errors.As(err, &invalidCertificate) && invalidCertificate.Reason == x509.Expired:
-		return "the certificate has expired or is not valid yet"
-	case errors.As(err, &wrongHost):
-		return "the certificate is for another host"
-	case errors.As(err, &unknownAuthority):
-		return "the certificate is signed by an unknown authority"
-	}
-	return "the certificate is not valid"
 }

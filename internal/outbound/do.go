@@ -62,15 +62,15 @@ func (a *attempt) run(ctx context.Context) (*Answer, *Error) {
 			return nil, err
 		}
 	}
-	connecting, cancel := context.WithDeadline(ctx, a.deadline)
+	until, cancel := context.WithDeadline(ctx, a.deadline)
 	defer cancel()
-	cn, err := a.client.connect(connecting, t, a.request.Identity)
+	cn, err := a.client.connect(until, t, a.request.Identity)
 	if err != nil {
 		return nil, err
 	}
 	if err := cn.SetDeadline(a.deadline); err != nil {
 		_ = cn.Close()
-		return nil, failure(ctx, t, "sending", ClassReset, err)
+		return nil, failure(ctx, t, writing, err)
 	}
 	answer, err := a.exchange(ctx, cn)
 	times := cn.times
@@ -100,12 +100,16 @@ func (a *attempt) exchange(ctx context.Context, cn *conn) (*Answer, *Error) {
 	}
 	if err != nil {
 		stop()
+		at := awaiting
+		if !sending.sent() {
+			at = writing
+		}
 		_ = cn.Close()
 		var body *bodyError
 		if sendErr := sending.wait(); errors.As(sendErr, &body) {
 			err = sendErr
 		}
-		e := failure(ctx, a.request.Target, "waiting for the answer", ClassReset, err)
+		e := failure(ctx, a.request.Target, at, err)
 		e.Addr, e.Timing = cn.addr, timing
 		return nil, e
 	}

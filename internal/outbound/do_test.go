@@ -234,7 +234,7 @@ func TestNothingIsSentAgainAfterATimeout(t *testing.T) {
 	c := devClient(t, Limits{})
 	mustPost(t, c, r.url)
 	_, err := post(t, c, r.url, shortly)
-	wantClass(t, err, ClassTimeout)
+	wantClass(t, err, ClassTimeoutHeader)
 	if r.accepted() != 1 {
 		t.Errorf("%d connections", r.accepted())
 	}
@@ -267,10 +267,10 @@ func TestDeadlineOfTheContextCountsToo(t *testing.T) {
 	defer cancel()
 	c := devClient(t, Limits{})
 	_, err := c.Do(ctx, &Request{Target: target(t, c, r.url), Timeout: testTimeout})
-	wantClass(t, err, ClassTimeout)
+	wantClass(t, err, ClassTimeoutHeader)
 }
 
-func TestRefusedConnectionIsAConnectError(t *testing.T) {
+func TestRefusedConnectionIsRefused(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -279,8 +279,8 @@ func TestRefusedConnectionIsAConnectError(t *testing.T) {
 	addr := netip.MustParseAddrPort(l.Addr().String())
 	l.Close()
 	_, err = post(t, devClient(t, Limits{}), "http://"+addr.String()+"/cb?token=secret", testTimeout)
-	e := wantClass(t, err, ClassConnect)
-	if want := "call http://" + addr.String() + ": connect: could not connect: connection refused"; e.Error() != want || e.Addr != addr {
+	e := wantClass(t, err, ClassRefused)
+	if want := "call http://" + addr.String() + ": refused: could not connect: connection refused"; e.Error() != want || e.Addr != addr {
 		t.Errorf("%q at %v, want %q", e.Error(), e.Addr, want)
 	}
 }

@@ -69,7 +69,7 @@ func TestSlowHeaderEndsWithTheAttempt(t *testing.T) {
 	r := listen(t, func(c net.Conn, _ int) { drip(c, "HTTP/1.1 200 OK\r\nX: "+strings.Repeat("y", 1<<20)) })
 	start := time.Now()
 	_, err := post(t, devClient(t, Limits{}), r.url, shortly)
-	e := wantClass(t, err, ClassTimeout)
+	e := wantClass(t, err, ClassTimeoutHeader)
 	if e.Addr != r.addr || e.Timing.FirstByte == 0 || e.Timing.Total < shortly {
 		t.Errorf("addr %v, timing %+v", e.Addr, e.Timing)
 	}
@@ -247,7 +247,7 @@ func TestSlowInterimAnswersEndWithTheAttempt(t *testing.T) {
 	t.Parallel()
 	r := listen(t, func(c net.Conn, _ int) { drip(c, "HTTP/1.1 102 Processing\r\n\r\n") })
 	_, err := post(t, devClient(t, Limits{}), r.url, shortly)
-	wantClass(t, err, ClassTimeout)
+	wantClass(t, err, ClassTimeoutHeader)
 }
 
 func TestInterimAnswersBeforeTheFinalOneAreSkipped(t *testing.T) {
@@ -405,15 +405,15 @@ func TestReceiverThatAnswersBeforeItReadsIsDelivered(t *testing.T) {
 
 func TestReceiverThatNeverReadsOrNeverAnswersEndsWithTheAttempt(t *testing.T) {
 	t.Parallel()
-	for name, body := range map[string][]byte{"never answers": []byte("a"), "never reads": make([]byte, 32<<20)} {
-		t.Run(name, func(t *testing.T) {
+	for class, body := range map[Class][]byte{ClassTimeoutHeader: []byte("a"), ClassTimeoutWrite: make([]byte, 32<<20)} {
+		t.Run(string(class), func(t *testing.T) {
 			t.Parallel()
 			done := make(chan struct{})
 			defer close(done)
 			r := listen(t, func(net.Conn, int) { <-done })
 			c := devClient(t, Limits{})
 			_, err := c.Do(context.Background(), &Request{Target: target(t, c, r.url), Body: body, Timeout: shortly})
-			wantClass(t, err, ClassTimeout)
+			wantClass(t, err, class)
 		})
 	}
 }

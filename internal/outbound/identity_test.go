@@ -85,7 +85,7 @@ func TestReceiverThatWantsACertificateGetsIt(t *testing.T) {
 		for what, identity := range map[string]*Identity{"none": nil, "a stranger's": stranger.identity(t, "shop")} {
 			_, err := c.Do(t.Context(), &Request{Target: to, Identity: identity, Timeout: testTimeout})
 			// The receiver's alert may be lost in its reset of the connection.
-			t.Log(what, wantClass(t, err, ClassTLS, ClassReset, ClassClosed))
+			t.Log(what, wantClass(t, err, ClassTLSRejected, ClassReset, ClassClosed))
 		}
 	}
 }

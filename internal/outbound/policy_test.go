@@ -113,7 +113,7 @@ func TestLoopbackMayBeCalledOnAnyPortInDevelopment(t *testing.T) {
 	})
 	c = newClient(t, Policy{Loopback: true}, Limits{}, Options{Resolver: resolver})
 	_, err := post(t, c, "http://localhost:22/", testTimeout)
-	wantClass(t, err, ClassRefused)
+	wantClass(t, err, ClassPolicy)
 }
 
 func TestCheckNamesTheRuleAndRepeatsNothing(t *testing.T) {
@@ -173,7 +173,7 @@ func TestExplainShowsWhatWouldBeDialled(t *testing.T) {
 		t.Errorf("%v %v %v", got, addrs, err)
 	}
 	found = append(found, netip.MustParseAddr("169.254.169.254"))
-	if _, _, err := c.Explain(t.Context(), "https://a.example/"); wantClass(t, err, ClassRefused).Detail == "" {
+	if _, _, err := c.Explain(t.Context(), "https://a.example/"); wantClass(t, err, ClassPolicy).Detail == "" {
 		t.Error("no reason")
 	}
 	var urlError *URLError

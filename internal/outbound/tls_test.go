@@ -85,18 +85,19 @@ func TestBadCertificateGetsNothingOfTheRequest(t *testing.T) {
 		config *tls.Config
 		roots  *x509.CertPool
 		detail string
+		class  Class
 	}{
-		"expired":       {serverConfig(t, ca, "127.0.0.1", time.Now().Add(-time.Hour)), ca.pool(), "expired"},
-		"another host":  {serverConfig(t, ca, "other.example", hour), ca.pool(), "another host"},
-		"unknown":       {serverConfig(t, ca, "127.0.0.1", hour), x509.NewCertPool(), "unknown authority"},
-		"TLS 1.1":       {&tls.Config{Certificates: serverConfig(t, ca, "127.0.0.1", hour).Certificates, MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10}, ca.pool(), "handshake"},
-		"system's list": {serverConfig(t, ca, "127.0.0.1", hour), nil, "unknown authority"},
+		"expired":       {serverConfig(t, ca, "127.0.0.1", time.Now().Add(-time.Hour)), ca.pool(), "expired", ClassTLSExpired},
+		"another host":  {serverConfig(t, ca, "other.example", hour), ca.pool(), "another host", ClassTLSHost},
+		"unknown":       {serverConfig(t, ca, "127.0.0.1", hour), x509.NewCertPool(), "unknown authority", ClassTLSAuthority},
+		"TLS 1.1":       {&tls.Config{Certificates: serverConfig(t, ca, "127.0.0.1", hour).Certificates, MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10}, ca.pool(), "no version", ClassTLSVersion},
+		"system's list": {serverConfig(t, ca, "127.0.0.1", hour), nil, "unknown authority", ClassTLSAuthority},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r, octets := listenTLS(t, test.config, answering(t, "HTTP/1.1 200 OK\r\n\r\n"))
 			_, err := post(t, tlsClient(t, test.roots, Limits{}), r.url, testTimeout)
-			if e := wantClass(t, err, ClassTLS); !strings.Contains(e.Detail, test.detail) || e.Addr != r.addr {
+			if e := wantClass(t, err, test.class); !strings.Contains(e.Detail, test.detail) || e.Addr != r.addr {
 				t.Errorf("detail %q, addr %v", e.Detail, e.Addr)
 			}
 			if n := octets.Load(); n > 0 {
@@ -129,7 +130,7 @@ func TestHandshakeThatStallsTimesOut(t *testing.T) {
 	r := listen(t, func(c net.Conn, _ int) { untilClosed(c) })
 	url := strings.Replace(r.url, "http:", "https:", 1)
 	_, err := post(t, tlsClient(t, nil, Limits{TLSHandshakeTimeout: shortly}), url, testTimeout)
-	e := wantClass(t, err, ClassTimeout)
+	e := wantClass(t, err, ClassTimeoutTLS)
 	if !strings.Contains(e.Detail, "handshake") || e.Timing.TLS < shortly || e.Addr != r.addr {
 		t.Errorf("%+v", e)
 	}
@@ -139,7 +140,7 @@ func TestServerThatSpeaksNoTLSIsATLSError(t *testing.T) {
 	t.Parallel()
 	r := listen(t, func(c net.Conn, _ int) { _, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n") })
 	_, err := post(t, tlsClient(t, nil, Limits{}), strings.Replace(r.url, "http:", "https:", 1), testTimeout)
-	wantClass(t, err, ClassTLS)
+	wantClass(t, err, ClassTLSFailed)
 }
 
 // resolverFunc is a Resolver.
@@ -156,7 +157,7 @@ func TestResolverThatStallsEndsWithTheAttempt(t *testing.T) {
 		return nil, ctx.Err()
 	})})
 	_, err := post(t, c, "https://stalls.example/cb", shortly)
-	if e := wantClass(t, err, ClassTimeout); e.Timing.DNS < shortly || !strings.Contains(e.Detail, "resolving") {
+	if e := wantClass(t, err, ClassTimeoutDNS); e.Timing.DNS < shortly || !strings.Contains(e.Detail, "resolving") {
 		t.Errorf("%+v", e)
 	}
 }
@@ -164,11 +165,15 @@ func TestResolverThatStallsEndsWithTheAttempt(t *testing.T) {
 func TestNameWithoutAddressIsADNSError(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]error{"empty": nil, "unknown": &net.DNSError{IsNotFound: true}, "failed": &net.DNSError{Err: "server misbehaving"}} {
+		want := ClassDNSNotFound
+		if name == "failed" {
+			want = ClassDNSFailed
+		}
 		c := newClient(t, Policy{}, Limits{}, Options{Resolver: resolverFunc(func(context.Context) ([]netip.Addr, error) {
 			return nil, answer
 		})})
 		_, err := post(t, c, "https://gone.example/cb?token=secret", testTimeout)
-		if e := wantClass(t, err, ClassDNS); strings.Contains(e.Error(), "secret") || !strings.Contains(e.Error(), "https://gone.example:") {
+		if e := wantClass(t, err, want); strings.Contains(e.Error(), "secret") || !strings.Contains(e.Error(), "https://gone.example:") {
 			t.Errorf("%s: %v", name, e)
 		}
 	}
@@ -190,7 +195,7 @@ func TestThousandAddressesCostAHandfulOfDials(t *testing.T) {
 		},
 	}
 	_, err := post(t, newClient(t, Policy{}, Limits{}, options), "https://many.example/cb", testTimeout)
-	if e := wantClass(t, err, ClassConnect); !e.Addr.IsValid() {
+	if e := wantClass(t, err, ClassUnreachable); !e.Addr.IsValid() {
 		t.Errorf("no address in %+v", e)
 	}
 	want := []string{"8.8.0.0:443", "[2606:4700:4700::1111]:443", "8.8.0.1:443", "8.8.0.2:443"}
@@ -199,7 +204,7 @@ func TestThousandAddressesCostAHandfulOfDials(t *testing.T) {
 	}
 	many[999] = netip.MustParseAddr("10.0.0.1")
 	_, err = post(t, newClient(t, Policy{}, Limits{}, options), "https://many.example/cb", testTimeout)
-	wantClass(t, err, ClassRefused)
+	wantClass(t, err, ClassPolicy)
 }
 
 func TestDialThatStallsLeavesTimeForTheNextAddress(t *testing.T) {

@@ -149,7 +149,7 @@ func wantRefused(t *testing.T, c *Client, w *wire, row hostile.URL, got *Target)
 	}
 	var e *Error
 	var urlError *URLError
-	if !errors.As(err, &e) || e.Class != ClassRefused || !errors.As(err, &urlError) || urlError.Code != CodeForbidden {
+	if !errors.As(err, &e) || e.Class != ClassPolicy || !errors.As(err, &urlError) || urlError.Code != CodeForbidden {
 		t.Errorf("line %d (%s): %v, want it refused", row.Line, row.Why, err)
 	}
 	dialled, _ := w.noted()

@@ -33,7 +33,7 @@ func scanCallback(row *scanner) *job.Callback {
 	return &job.Callback{ID: row.id(), JobID: row.id(), App: row.text(), Operation: row.text(), Event: job.Event(row.text()),
 		Endpoint: row.text(), URL: row.text(), Method: row.text(), Format: row.text(), CreatedAt: row.time(), GiveUpAt: row.time(),
 		State: job.CallbackState(row.int()), DueAt: row.time(), Attempts: int(row.int()), Interrupted: int(row.int()),
-		Round: int(row.int()), Rescued: row.bool(), SettledAt: row.time(), Waiting: row.text(), LastStatus: int(row.int()), LastError: row.text(), Resent: row.bool()}
+		Round: int(row.int()), Rescued: row.bool(), SettledAt: row.time(), Waiting: row.text(), LastStatus: int(row.int()), LastError: job.Class(row.text()), Resent: row.bool()}
 }
 
 // ClaimCallbacks implements job.Deliveries.
@@ -119,7 +119,7 @@ func (s *Store) SettleAttempt(ctx context.Context, st job.Settlement) error {
 		} else {
 			b.null()
 		}
-		b.int(int64(after.Attempts)).time(after.SettledAt).text(after.Waiting).int(int64(after.LastStatus)).text(after.LastError).bool(after.Rescued)
+		b.int(int64(after.Attempts)).time(after.SettledAt).text(after.Waiting).int(int64(after.LastStatus)).text(string(after.LastError)).bool(after.Rescued)
 		if err := b.exec(); err != nil {
 			return err
 		}
@@ -174,7 +174,7 @@ func (c *conn) insertAttempt(id job.ID, a *job.Attempt) error {
 			error, truncated, header, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`).
 		key(id).int(int64(a.N)).time(a.StartedAt).int(a.DNS.Microseconds()).int(a.Connect.Microseconds()).int(a.TLS.Microseconds()).
 		int(a.FirstByte.Microseconds()).int(a.Total.Microseconds()).text(a.Address).int(int64(a.Status)).text(a.ContentType).
-		text(a.Error).bool(a.Truncated).opt(encodeHeader(a.Header)).blob(a.Body).exec()
+		text(string(a.Error)).bool(a.Truncated).opt(encodeHeader(a.Header)).blob(a.Body).exec()
 }
 
 // Resend implements job.Deliveries.

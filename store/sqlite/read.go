@@ -190,7 +190,7 @@ func (s *Store) Attempts(ctx context.Context, id job.ID) (attempts []job.Attempt
 			each(func(row *scanner) {
 				a := job.Attempt{N: int(row.int()), StartedAt: row.time(), DNS: row.micros(), Connect: row.micros(),
 					TLS: row.micros(), FirstByte: row.micros(), Total: row.micros(), Address: row.text(), Status: int(row.int()),
-					ContentType: row.text(), Error: row.text(), Truncated: row.bool()}
+					ContentType: row.text(), Error: job.Class(row.text()), Truncated: row.bool()}
 				if header := row.text(); header != "" {
 					a.Header = decodeHeader(header)
 				}

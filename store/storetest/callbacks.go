@@ -177,14 +177,14 @@ func attemptIsReadBackWhole(w *world) {
 	s := w.attempt(claimed, 1, 503, job.Dead, 0)
 	*s.Attempt = job.Attempt{N: 1, StartedAt: w.now(), DNS: 1 * time.Microsecond, Connect: 2 * time.Microsecond, TLS: 3 * time.Microsecond,
 		FirstByte: 4 * time.Microsecond, Total: time.Hour, Address: "192.0.2.1:443", Status: 503, ContentType: "text/html",
-		Header: map[string][]string{"Server": {"x"}, "X-Odd": {"a: b", "\xff"}}, Body: []byte("no\x00\xff"), Truncated: true, Error: "status"}
+		Header: map[string][]string{"Server": {"x"}, "X-Odd": {"a: b", "\xff"}}, Body: []byte("no\x00\xff"), Truncated: true, Error: job.ClassStatus5xx}
 	w.no(w.SettleAttempt(w.ctx, s))
 	attempts, err := w.Attempts(w.ctx, cb.ID)
 	w.no(err)
 	w.equal("attempts", attempts, []job.Attempt{*s.Attempt})
 	got := w.readCallback(cb)
 	w.equal("callback", []any{got.State, got.Attempts, got.LastStatus, got.LastError, got.SettledAt, got.DueAt},
-		[]any{job.Dead, 1, 503, "status", w.now(), time.Time{}})
+		[]any{job.Dead, 1, 503, job.ClassStatus5xx, w.now(), time.Time{}})
 }
 
 func failedAttemptIsDueAgain(w *world) {

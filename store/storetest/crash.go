@@ -142,10 +142,10 @@ func interruptedAttemptIsCounted(w *world) {
 	due := w.claimCallbacks(lane)
 	w.equal("claimed", callbackIDs(due), []job.ID{cb.ID})
 	got := due[0].Callback
-	w.equal("callback", []any{got.Rescued, got.Attempts, got.Interrupted, got.LastError}, []any{true, 1, 1, "interrupted"})
+	w.equal("callback", []any{got.Rescued, got.Attempts, got.Interrupted, got.LastError}, []any{true, 1, 1, job.ClassInterrupted})
 	attempts, err := w.Attempts(w.ctx, cb.ID)
 	w.no(err)
-	w.equal("attempts", attempts, []job.Attempt{{N: 1, StartedAt: w.now(), Error: "interrupted"}})
+	w.equal("attempts", attempts, []job.Attempt{{N: 1, StartedAt: w.now(), Error: job.ClassInterrupted}})
 }
 
 func rescueEndsWithTheNextAttempt(w *world) {

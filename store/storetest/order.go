@@ -494,7 +494,7 @@ func crashAfterTheEnd(w *world) {
 	w.equal("standing", w.standing(all...), []string{"discarded", "pending", "discarded", "pending"})
 	w.equal("settled", w.readCallback(all[0]).SettledAt, now)
 	got := w.readCallback(all[2])
-	w.equal("interrupted", []any{got.Attempts, got.Interrupted, got.LastError}, []any{1, 1, "interrupted"})
+	w.equal("interrupted", []any{got.Attempts, got.Interrupted, got.LastError}, []any{1, 1, job.ClassInterrupted})
 	attempts, err := w.Attempts(w.ctx, all[2].ID)
 	w.no(err)
 	w.equal("attempts", len(attempts), 1)

@@ -273,7 +273,7 @@ func (w *world) attempt(cb *job.Callback, n, status int, state job.CallbackState
 	now := w.now()
 	s := job.Settlement{Callback: cb, State: state, At: now, Attempt: &job.Attempt{N: n, StartedAt: now, Total: time.Millisecond, Status: status}}
 	if status >= 300 {
-		s.Attempt.Error = "status"
+		s.Attempt.Error = job.StatusClass(status)
 	}
 	if state == job.Pending {
 		s.DueAt, s.Waiting = now.Add(after), "backoff"
