@@ -221,8 +221,16 @@ type Endpoint struct {
 	// ProgressInterval is the least time between two progress callbacks of a job;
 	// 0: that of the operation.
 	ProgressInterval time.Duration
-	Disabled         bool
-	CreatedAt        time.Time
+	// Operational makes it the one endpoint of its app that is told of what happens to
+	// the others, and of nothing else.
+	Operational bool
+	// Disabled: nothing is sent there. DisabledReason, DisabledAt and Failing are
+	// written by Outages and by the change of Disabled itself.
+	Disabled       bool
+	DisabledReason string
+	DisabledAt     time.Time
+	Failing        Failing
+	CreatedAt      time.Time
 	UpdatedAt        time.Time
 	Secrets          Secrets
 	// Authorization is the sealed value of an Authorization among the headers.

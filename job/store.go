@@ -40,6 +40,8 @@ type Store interface { //nolint:interfacebloat // it joins the roles below, and 
 	Reader
 	Apps
 	Endpoints
+	Pauses
+	Outages
 	Janitor
 	Audits
 	// Committed sets the function that hears of every change, after its commit,
@@ -65,6 +67,8 @@ type Change struct {
 	// claimed, Job is the whole job, as at its end.
 	Claimed bool
 	App     string // AppChanged, EndpointChanged
+	// Pause is set for PauseChanged.
+	Pause *Pause
 	Name    string // EndpointChanged: the endpoint's name; QuestionClosed: the question's key
 }
 
@@ -86,6 +90,8 @@ const (
 	CallbackSettled            // delivered, dead or discarded
 	AppChanged                 // an app, or a key or secret of it
 	EndpointChanged
+	PauseChanged   // it begins, or with To it is over
+	PauseForgotten // it does not count any more
 )
 
 // Intake takes jobs in.
@@ -264,6 +270,10 @@ type Settlement struct {
 	// Question ends the open question that the callback asks; nil where it asks none,
 	// or the answer comes later.
 	Question *QuestionEnd
+	// Disable is what the receiver's answer does to its endpoint, in the same
+	// transaction; nil: nothing. Where the endpoint is disabled already, or has another
+	// URL since, that part is left out.
+	Disable *Disabling
 }
 
 // Reader reads. It never holds a writer.
@@ -332,9 +342,15 @@ type Apps interface {
 type Endpoints interface {
 	// CreateEndpoint stores a new endpoint; ErrExists where the name is taken.
 	// One that is a default takes the place of the default for the same
-	// operations.
+	// operations. ErrTooMany where it is operational and another one of the app is. One
+	// that is disabled is so by the app, since CreatedAt.
 	CreateEndpoint(context.Context, Endpoint) error
+	// UpdateEndpoint changes an endpoint; ErrTooMany as above. Where Disabled is changed
+	// that is done by the app, at UpdatedAt, as EnableEndpoint and DisableEndpoint do it;
+	// but it stays as it is where DisabledAt is not what is stored: it has changed since
+	// it was read. A new URL has not failed.
 	UpdateEndpoint(context.Context, Endpoint) error
+	// DeleteEndpoint removes it with its pauses.
 	DeleteEndpoint(ctx context.Context, app, name string) error
 	Endpoint(ctx context.Context, app, name string) (Endpoint, error)
 	ListEndpoints(ctx context.Context, app string) ([]Endpoint, error)
