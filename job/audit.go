@@ -82,6 +82,11 @@ const (
 	EndpointDelete       Action = "endpoint.delete"
 	EndpointVerify       Action = "endpoint.verify"
 	EndpointSecretRotate Action = "endpoint.secret.rotate"
+	EndpointDisable      Action = "endpoint.disable" // by the gateway
+	EndpointEnable       Action = "endpoint.enable"
+	EndpointDiscard      Action = "endpoint.discard" // what waited for it
+	PauseBegin           Action = "pause.begin"
+	PauseEnd             Action = "pause.end"
 	JobCancel            Action = "job.cancel"
 	CallbackResend       Action = "callback.resend"
 	SettingSet           Action = "setting.set"
@@ -93,6 +98,7 @@ const (
 var Actions = []Action{
 	AppCreate, AppPolicy, AppSecretRotate,
 	EndpointCreate, EndpointUpdate, EndpointDelete, EndpointVerify, EndpointSecretRotate,
+	EndpointDisable, EndpointEnable, EndpointDiscard, PauseBegin, PauseEnd,
 	JobCancel, CallbackResend,
 	SettingSet, BackupCreate,
 }
@@ -103,8 +109,10 @@ func (a Action) Known() bool { return slices.Contains(Actions, a) }
 // Audits keeps the audit log. A method of a Store that changes something on a
 // person's behalf MUST write its entry in the transaction of the change, with the
 // context's Actor and the store's clock: where the change fails there is no entry,
-// and after a crash there are both or neither. These are the methods of Apps and
-// Endpoints that write, Deliveries.Resend, and Runs.FinishRun where it cancels a job.
+// and after a crash there are both or neither. These are the methods of Apps,
+// Endpoints and Pauses that write but ForgetPauses, those of Outages but SetFailing,
+// Deliveries.Resend, SettleAttempt where it disables an endpoint, and Runs.FinishRun
+// where it cancels a job.
 // Two write one only where the context has an Actor, since the gateway uses them in
 // its own work as well: SetSetting, and SetVerification.
 type Audits interface {

@@ -157,7 +157,7 @@ const endpointColumns = `app, name, url, is_default, operations, events, method,
 	created_at, updated_at, secret, secret_previous, previous_until, auth, signature`
 
 // endpointRow is what is read of an endpoint; the last of it UpdateEndpoint leaves alone.
-const endpointRow = endpointColumns + `, verification, verify_at`
+const endpointRow = endpointColumns + `, ` + outageColumns + `, verification, verify_at`
 
 func scanEndpoint(row *scanner) job.Endpoint {
 	e := job.Endpoint{App: row.text(), Name: row.text(), URL: row.text(), Default: row.bool(), Operations: row.words()}
@@ -171,7 +171,9 @@ func scanEndpoint(row *scanner) job.Endpoint {
 	}
 	e.Authorization, e.Format, e.Concurrency, e.ProgressInterval, e.Disabled = row.blob(), row.text(), int(row.int()), row.micros(), row.bool()
 	e.CreatedAt, e.UpdatedAt, e.Secrets = row.time(), row.time(), scanSecrets(row)
-	e.Auth, e.Signature, e.Verification = row.blob(), row.text(), row.verification()
+	e.Auth, e.Signature = row.blob(), row.text()
+	scanOutage(row, &e)
+	e.Verification = row.verification()
 	return e
 }
 
@@ -188,7 +190,12 @@ func (b *binder) endpoint(e job.Endpoint) *binder {
 // CreateEndpoint implements job.Endpoints.
 func (s *Store) CreateEndpoint(ctx context.Context, e job.Endpoint) error {
 	var changed []string
+	var did happened
 	err := s.write(ctx, func(c *conn) error {
+		did = happened{}
+		if err := c.mayBeOperational(e); err != nil {
+			return err
+		}
 		err := c.bind(`INSERT INTO endpoints (` + endpointColumns + `) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING`).endpoint(e).exec()
 		if err != nil {
 			return err
@@ -199,8 +206,19 @@ func (s *Store) CreateEndpoint(ctx context.Context, e job.Endpoint) error {
 		if changed, err = c.onlyDefault(e); err != nil {
 			return err
 		}
+		if err := c.setOperational(e); err != nil {
+			return err
+		}
+		if e.Disabled {
+			if err := c.switchEndpoint(ctx, e, job.DisabledManual, e.CreatedAt, &did); err != nil {
+				return err
+			}
+		}
 		return s.audit(ctx, c, job.Audit{Action: job.EndpointCreate, App: e.App, Subject: e.Name, Detail: strings.Join(noDefault(changed), ", ")})
-	}, func(emit func(job.Change)) { announceEndpoints(emit, e.App, append(changed, e.Name)) })
+	}, func(emit func(job.Change)) {
+		did.announce(emit)
+		announceEndpoints(emit, e.App, append(changed, e.Name))
+	})
 	return wrap(err, "create endpoint %s", e.Name)
 }
 
@@ -250,13 +268,20 @@ func without(all, some []string) (rest []string) {
 // UpdateEndpoint implements job.Endpoints.
 func (s *Store) UpdateEndpoint(ctx context.Context, e job.Endpoint) error {
 	var changed []string
+	var did happened
 	err := s.write(ctx, func(c *conn) (err error) {
+		did = happened{}
 		before, err := c.endpoint(e.App, e.Name)
 		if err != nil {
 			return err
 		}
+		if err := c.mayBeOperational(e); err != nil {
+			return err
+		}
+		switched := disabledSince(before, &e)
 		b := c.bind(`UPDATE endpoints SET (` + endpointColumns + `) = (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20),
-			verify_at = iif(url = ?3, verify_at, 0)
+			verify_at = iif(url = ?3, verify_at, 0),
+			failing_since = iif(url = ?3, failing_since, 0), failing_last = iif(url = ?3, failing_last, 0), failing_told = iif(url = ?3, failing_told, 0)
 			WHERE app = ?1 AND name = ?2`).endpoint(e)
 		if err := c.change(b); err != nil {
 			return err
@@ -264,8 +289,19 @@ func (s *Store) UpdateEndpoint(ctx context.Context, e job.Endpoint) error {
 		if changed, err = c.onlyDefault(e); err != nil {
 			return err
 		}
+		if err := c.setOperational(e); err != nil {
+			return err
+		}
+		if switched {
+			if err := c.switchEndpoint(ctx, e, job.DisabledManual, e.UpdatedAt, &did); err != nil {
+				return err
+			}
+		}
 		return s.audit(ctx, c, audited(before, e, changed))
-	}, func(emit func(job.Change)) { announceEndpoints(emit, e.App, append(changed, e.Name)) })
+	}, func(emit func(job.Change)) {
+		announceEndpoints(emit, e.App, append(changed, e.Name))
+		did.announce(emit)
+	})
 	return wrap(err, "update endpoint %s", e.Name)
 }
 
@@ -279,12 +315,20 @@ func (c *conn) endpoint(app, name string) (e job.Endpoint, err error) {
 
 // DeleteEndpoint implements job.Endpoints.
 func (s *Store) DeleteEndpoint(ctx context.Context, app, name string) error {
+	var did happened
 	err := s.write(ctx, func(c *conn) error {
+		did = happened{}
 		if err := c.change(c.bind(`DELETE FROM endpoints WHERE app = ? AND name = ?`).text(app).text(name)); err != nil {
 			return err
 		}
+		if err := c.endPauses(app, name, s.opt.Now(), &did); err != nil {
+			return err
+		}
 		return s.audit(ctx, c, job.Audit{Action: job.EndpointDelete, App: app, Subject: name})
-	}, func(emit func(job.Change)) { announceEndpoints(emit, app, []string{name}) })
+	}, func(emit func(job.Change)) {
+		announceEndpoints(emit, app, []string{name})
+		did.announce(emit)
+	})
 	return wrap(err, "delete endpoint %s", name)
 }
 

@@ -142,6 +142,7 @@ func endpointSettings(e job.Endpoint) []setting {
 		{"concurrency", fmt.Sprint(e.Concurrency)},
 		{"progress_interval", fmt.Sprint(e.ProgressInterval)},
 		{"disabled", fmt.Sprint(e.Disabled)},
+		{"operational", fmt.Sprint(e.Operational)},
 		{"secret", string(e.Secrets.Current)},
 		{"auth", string(e.Auth)},
 		{"signature", e.Signature},

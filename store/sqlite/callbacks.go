@@ -107,7 +107,9 @@ func (s *Store) SettleAttempt(ctx context.Context, st job.Settlement) error {
 	s.w.starts.end(st.Callback.ID)
 	after := settled(st)
 	did := answeredIf(!st.Callback.Event.Terminal())
+	var gone happened
 	err := s.write(ctx, func(c *conn) error {
+		gone = happened{}
 		if err := c.settleEarly(st, after, did); err != nil {
 			return err
 		}
@@ -126,6 +128,11 @@ func (s *Store) SettleAttempt(ctx context.Context, st job.Settlement) error {
 		if c.Changes() == 0 {
 			return c.missing("callbacks", after.ID)
 		}
+		if st.Disable != nil {
+			if err := s.disable(ctx, c, *st.Disable, &gone); err != nil && !errors.Is(err, job.ErrNotFound) {
+				return err
+			}
+		}
 		if err := c.insertAttempt(after.ID, st.Attempt); err != nil || did == nil || after.State == job.Pending {
 			return err
 		}
@@ -139,6 +146,9 @@ func (s *Store) SettleAttempt(ctx context.Context, st job.Settlement) error {
 		kind := job.CallbackSettled
 		if after.State == job.Pending {
 			kind = job.CallbackTried
+		}
+		if len(gone.pauses) > 0 {
+			announceDisabled(emit, *st.Disable, gone)
 		}
 		emit(job.Change{Kind: kind, Callback: after})
 		if did != nil {

@@ -42,9 +42,9 @@ func endpointIsReadBackWhole(w *world) {
 		Concurrency: 8, Disabled: true, CreatedAt: w.now(), UpdatedAt: w.now().Add(time.Second), Authorization: []byte{0, 7}, Auth: []byte{0, 8},
 		Secrets: job.Secrets{Current: []byte{1}, Previous: []byte{2, 0}, PreviousUntil: w.now().Add(time.Hour)}}
 	w.no(w.CreateEndpoint(w.ctx, e))
+	e.DisabledReason, e.DisabledAt = job.DisabledManual, e.CreatedAt
 	w.equal("endpoint", w.readEndpoint("shop", "main"), e)
-	c := w.announced()
-	w.equal("changes", c, []job.Change{{Kind: job.EndpointChanged, App: "shop", Name: "main"}})
+	w.equal("changes", kinds(w.announced()), []job.ChangeKind{job.PauseChanged, job.EndpointChanged})
 }
 
 func endpointWithoutExtras(w *world) {

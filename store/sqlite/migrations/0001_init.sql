@@ -37,6 +37,12 @@ CREATE TABLE endpoints (
   concurrency     INTEGER NOT NULL,
   progress_every  INTEGER NOT NULL, -- 0: that of the operation
   disabled        INTEGER NOT NULL,
+  disabled_reason TEXT NOT NULL DEFAULT '',
+  disabled_at     INTEGER NOT NULL DEFAULT 0,
+  failing_since   INTEGER NOT NULL DEFAULT 0, -- 0: it works, as far as it is known
+  failing_last    INTEGER NOT NULL DEFAULT 0,
+  failing_told    INTEGER NOT NULL DEFAULT 0,
+  operational     INTEGER NOT NULL DEFAULT 0,
   created_at      INTEGER NOT NULL,
   updated_at      INTEGER NOT NULL,
   secret          BLOB NOT NULL,
@@ -66,6 +72,21 @@ CREATE TABLE audit (
   detail    TEXT NOT NULL
 ) STRICT;
 CREATE INDEX audit_of_app ON audit (app);
+
+-- What rests by somebody's order: an operation's runs, an app's endpoint or origin,
+-- and everything where all of these are empty.
+CREATE TABLE pauses (
+  id        INTEGER PRIMARY KEY AUTOINCREMENT,
+  operation TEXT NOT NULL,
+  app       TEXT NOT NULL,
+  endpoint  TEXT NOT NULL,
+  origin    TEXT NOT NULL,
+  disabled  INTEGER NOT NULL, -- with its endpoint
+  from_at   INTEGER NOT NULL,
+  to_at     INTEGER,          -- NULL: it lasts
+  who       TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX pauses_open ON pauses (app, endpoint, origin, operation, disabled) WHERE to_at IS NULL;
 
 CREATE TABLE idempotency (
   app         TEXT NOT NULL,
