@@ -100,7 +100,13 @@ func (g *Gateway) Backup(ctx context.Context, dir string, progress func(BackupPr
 		// The next start sweeps them away.
 		g.opt.Log.Warn("delete the bodies that a backup had kept", "error", rerr)
 	}
-	return m, err
+	if err != nil {
+		return nil, err
+	}
+	if aerr := g.store.Audit(ctx, job.Audit{Action: job.BackupCreate, Subject: dir}); aerr != nil {
+		g.opt.Log.Error("write the audit log", "action", job.BackupCreate, "error", aerr) // the backup is good all the same
+	}
+	return m, nil
 }
 
 // Backup copies a store and its bodies into the folder dir, which must not be there

@@ -61,6 +61,8 @@ type Options struct {
 	// Retention is how long jobs are kept after they and their callbacks have come
 	// to their end; 7 days.
 	Retention time.Duration
+	// AuditRetention is how long entries of the audit log are kept; a year.
+	AuditRetention time.Duration
 	// DrainTimeout bounds how long Run waits at its end for what is under way; DefaultDrainTimeout.
 	DrainTimeout time.Duration
 	// MaxWait bounds long polls and Prefer: wait; 60s.
@@ -100,6 +102,7 @@ const (
 
 func (o Options) withDefaults() (Options, error) {
 	o.Retention = cmp.Or(o.Retention, 7*24*time.Hour)
+	o.AuditRetention = cmp.Or(o.AuditRetention, 365*24*time.Hour)
 	o.ProofLasts = cmp.Or(o.ProofLasts, 30*24*time.Hour)
 	o.DrainTimeout = cmp.Or(o.DrainTimeout, DefaultDrainTimeout)
 	o.MaxWait = cmp.Or(o.MaxWait, time.Minute)
@@ -313,6 +316,18 @@ func (g *Gateway) cleanOnce(ctx context.Context) error {
 			// Their rows are gone: what cannot be deleted now, the next start sweeps.
 			err = errors.Join(err, g.bodies.Delete(ref))
 		}
+		if err != nil {
+			return err
+		}
+		if n < cleanBatch {
+			return g.cleanAudit(ctx)
+		}
+	}
+}
+
+func (g *Gateway) cleanAudit(ctx context.Context) error {
+	for {
+		n, err := g.store.PurgeAudit(ctx, g.opt.Now().Add(-g.opt.AuditRetention), cleanBatch)
 		if err != nil || n < cleanBatch {
 			return err
 		}

@@ -1,6 +1,7 @@
 package ringback
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -58,16 +59,23 @@ func (g *Gateway) provision(ctx context.Context) error {
 		return g.provisionDev(ctx)
 	}
 	key := g.opt.AdminKey
+	before, err := g.store.Setting(ctx, api.AdminKeySetting)
+	if err != nil && !errors.Is(err, job.ErrNotFound) {
+		return err
+	}
 	if key == "" {
-		_, err := g.store.Setting(ctx, api.AdminKeySetting)
-		if err == nil || !errors.Is(err, job.ErrNotFound) {
-			return err
+		if before != nil {
+			return nil
 		}
 		key = api.NewKey()
 		g.newAdminKey = key
 	}
 	hash := api.HashKey(key)
-	return g.store.SetSetting(ctx, api.AdminKeySetting, hash[:])
+	if bytes.Equal(before, hash[:]) {
+		return nil
+	}
+	// Another admin key belongs into the audit log.
+	return g.store.SetSetting(job.WithActor(ctx, job.Actor{Kind: job.ActorGateway}), api.AdminKeySetting, hash[:])
 }
 
 const storeIDSetting = "store_id"

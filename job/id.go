@@ -17,6 +17,7 @@ type ID [16]byte
 const (
 	jobPrefix      = "job_"
 	callbackPrefix = "cb_"
+	auditPrefix    = "aud_"
 )
 
 // crockford without padding: 26 characters hold 130 bits, the first two are zero.
@@ -27,6 +28,9 @@ func (id ID) Job() string { return id.text(jobPrefix) }
 
 // Callback is the id as a callback's: cb_….
 func (id ID) Callback() string { return id.text(callbackPrefix) }
+
+// Audit is the id as that of an entry of the audit log: aud_….
+func (id ID) Audit() string { return id.text(auditPrefix) }
 
 // AppendJob appends the id as a job's to b.
 func (id ID) AppendJob(b []byte) []byte { return id.append(b, jobPrefix) }

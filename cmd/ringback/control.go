@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ringback/ringback"
+	"github.com/ringback/ringback/job"
 	"github.com/ringback/ringback/store/sqlite"
 )
 
@@ -133,7 +134,8 @@ func answerBackup(w http.ResponseWriter, r *http.Request, gw *ringback.Gateway) 
 	}
 	enc, flush := json.NewEncoder(w), http.NewResponseController(w).Flush
 	tell := func(a backupAnswer) { _ = errors.Join(enc.Encode(a), flush()) } // whoever is gone ends the context
-	m, err := gw.Backup(r.Context(), q.Dir, throttled(func(p ringback.BackupProgress) { tell(backupAnswer{Progress: &p}) }))
+	ctx := job.WithActor(r.Context(), job.Actor{Kind: job.ActorControl})
+	m, err := gw.Backup(ctx, q.Dir, throttled(func(p ringback.BackupProgress) { tell(backupAnswer{Progress: &p}) }))
 	if err != nil {
 		tell(backupAnswer{Error: err.Error()})
 		return

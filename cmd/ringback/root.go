@@ -28,6 +28,7 @@ var commands = []struct {
 	{newCallbackCmd, asksGateway},
 	{newEndpointCmd, asksGateway},
 	{newAppCmd, asksGateway},
+	{newAuditCmd, asksGateway},
 	{newDBCmd, showsData},
 	{newVersionCmd, showsData},
 }

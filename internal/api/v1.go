@@ -120,6 +120,7 @@ func (a *API) newV1(mux *http.ServeMux) *v1 {
 	v.registerSecrets()
 	v.registerKeys()
 	v.registerApps()
+	v.registerAudit()
 	v.registerRuns(mux)
 	return v
 }

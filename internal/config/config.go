@@ -62,6 +62,7 @@ type file struct {
 	AdminKey     adminKey              `yaml:"admin_key"`
 	SealKey      sealKey               `yaml:"seal_key"`
 	Retention    duration              `yaml:"retention"`
+	Audit        auditBlock            `yaml:"audit"`
 	DrainTimeout duration              `yaml:"drain_timeout"`
 	MaxWait      duration              `yaml:"max_wait"`
 	Log          logBlock              `yaml:"log"`
@@ -73,6 +74,10 @@ type outboundBlock struct {
 	Allow       []allowed `yaml:"allow"`
 	Verify      proof     `yaml:"verify"`
 	VerifyEvery duration  `yaml:"verify_every"`
+}
+
+type auditBlock struct {
+	Retention duration `yaml:"retention"`
 }
 
 type logBlock struct {
@@ -137,6 +142,7 @@ func (d *decoder) settings(f *file, dev bool) *Settings {
 			MaxWait:      time.Duration(f.MaxWait),
 		},
 	}
+	s.Options.AuditRetention = time.Duration(f.Audit.Retention)
 	// Beside the store, since two gateways must not share a folder.
 	s.Options.BodyDir = cmp.Or(string(f.Bodies), strings.TrimSuffix(s.Store, ".db")+"-bodies")
 	for _, entry := range f.Outbound.Allow {
