@@ -50,6 +50,8 @@ type Options struct {
 	// Prefix of the gateway's own routes; with Upstream UpstreamPrefix if empty.
 	Prefix   string
 	Outbound Outbound
+	// Egress is the way that callbacks take: a proxy, a source address.
+	Egress Egress
 	// Proof is asked of registered endpoints before anything is sent there, and again
 	// before ProofLasts (30 days) is over. None by default.
 	Proof      job.Proof
@@ -72,10 +74,12 @@ type Options struct {
 	Log             *slog.Logger
 	Now             func() time.Time
 	Version         string
-	// Resolver, Dial and RootCAs replace the machine's own for callbacks, for tests.
+	// RootCAs sign the certificates of receivers, and of an https proxy; nil means the
+	// system's.
+	RootCAs *x509.CertPool
+	// Resolver and Dial replace the machine's own for callbacks, for tests.
 	Resolver outbound.Resolver
 	Dial     outbound.DialFunc
-	RootCAs  *x509.CertPool
 }
 
 // Operation is one thing that the API does: a route, a backend and a callback contract.
@@ -89,6 +93,9 @@ type Backend = backend.Backend
 
 // Outbound says which addresses callbacks may go to.
 type Outbound = outbound.Policy
+
+// Egress says which way callbacks leave.
+type Egress = outbound.Egress
 
 const (
 	// UpstreamOperation names what the calls of an upstream are.
@@ -166,7 +173,7 @@ func New(ctx context.Context, store job.Store, opt Options) (*Gateway, error) {
 		return nil, err
 	}
 	g.bodies = &body.Holder{Storage: dir}
-	if g.client, err = outbound.New(opt.Outbound, outbound.Limits{}, outbound.Options{Resolver: opt.Resolver, Dial: opt.Dial, RootCAs: opt.RootCAs}); err != nil {
+	if g.client, err = outbound.New(opt.Outbound, outbound.Limits{}, outbound.Options{Egress: opt.Egress, Resolver: opt.Resolver, Dial: opt.Dial, RootCAs: opt.RootCAs}); err != nil {
 		return nil, err
 	}
 	if err := g.assemble(ctx); err != nil {

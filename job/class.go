@@ -29,6 +29,7 @@ const (
 	ClassRefused        Class = "refused"
 	ClassUnreachable    Class = "unreachable"
 	ClassProxy          Class = "proxy"
+	ClassEgress         Class = "egress"
 	ClassTLSExpired     Class = "tls_expired"
 	ClassTLSHost        Class = "tls_wrong_host"
 	ClassTLSAuthority   Class = "tls_unknown_authority"
@@ -81,6 +82,7 @@ var Classes = []ClassInfo{
 	{ClassUnreachable, SideNetwork, "no connection to any address of the receiver came about", "look at routes and firewalls between the gateway and the receiver"},
 	{ClassTimeoutConnect, SideNetwork, "no address of the receiver took the connection in time; most often a firewall drops it", "let the gateway's addresses through the receiver's firewall, or start the receiver"},
 	{ClassProxy, SideGateway, "the egress proxy could not be reached, or refused to connect", "look at the proxy's log, and at its list of what it lets through"},
+	{ClassEgress, SideGateway, "no connection could be made from the gateway's machine: by its network, its source address or its limits", "look at `outbound.source`, at the machine's routes and at its limit of open files"},
 	{ClassTLSExpired, SideReceiver, "the receiver's certificate has expired, or is not valid yet", "renew the certificate"},
 	{ClassTLSHost, SideReceiver, "the receiver's certificate is for another host", "get a certificate for the name in the URL, or use the name that the certificate has"},
 	{ClassTLSAuthority, SideReceiver, "the receiver's certificate is signed by an authority that is not known here", "let the receiver send its intermediate certificates, or add the authority to the gateway's"},
@@ -95,7 +97,7 @@ var Classes = []ClassInfo{
 	{ClassClosed, SideReceiver, "the connection was closed before the answer's header was whole", "look for a crash or a restart of the receiver, or a limit of what stands before it"},
 	{ClassHeaderLimit, SideReceiver, "the answer's header is larger than 64 KiB", "answer with a smaller header"},
 	{ClassProtocol, SideReceiver, "what came back is not HTTP/1.1", "see what listens at the port"},
-	{ClassPolicy, SideCaller, "the outbound policy forbids the address, or the policy of the app or the operation the URL; nothing was sent there; dead at once", "use a URL that is permitted (`ringback check --callback-url`), or have the policy changed, then resend"},
+	{ClassPolicy, SideCaller, "the outbound policy forbids the address, or the policy of the app or the operation the URL; nothing was sent there; dead at once", "use a URL that is permitted (`ringback check --url`), or have the policy changed, then resend"},
 	{ClassRequest, SideCaller, "the URL or a header cannot be written as HTTP; dead at once", "correct the URL, or the headers of the endpoint or the operation"},
 	{ClassNoEndpoint, SideCaller, "the endpoint was deleted; dead at once", "register an endpoint of that name, then resend"},
 	{ClassUnsigned, SideCaller, "the endpoint has changed to `v1a` since, which cannot sign a large result; dead at once", "give the endpoint another signature, then resend"},

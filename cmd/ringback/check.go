@@ -19,14 +19,14 @@ func newCheckCmd(c *cli) *cobra.Command {
 		Long: `Check the configuration that serve would run with, and print what is wrong in it.
 Nothing is opened or listened on, so it can be run beside a running gateway.
 
-With --callback-url it says what would happen to that callback URL: which addresses
+With --url it says what would happen to that callback URL: which addresses
 would be called, or why none would.`,
 		Example: `  ringback check --config ringback.yaml
-  ringback check --config ringback.yaml --callback-url https://hooks.internal/bar`,
+  ringback check --config ringback.yaml --url https://hooks.internal/bar`,
 		Args: cobra.NoArgs,
 	}
 	o := addConfigFlags(cmd.Flags())
-	cmd.Flags().StringVar(&callbackURL, "callback-url", "", "say what would happen to this callback URL")
+	cmd.Flags().StringVar(&callbackURL, "url", "", "say what would happen to this callback URL")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		s, err := o.load()
 		if problems, ok := errors.AsType[config.Problems](err); ok {
@@ -35,7 +35,7 @@ would be called, or why none would.`,
 		if err != nil {
 			return configFailure(err)
 		}
-		if cmd.Flags().Changed("callback-url") {
+		if cmd.Flags().Changed("url") {
 			return c.checkCallbackURL(cmd.Context(), s, callbackURL)
 		}
 		if err := o.somethingToServe(s); err != nil {

@@ -57,7 +57,10 @@ func judge(a *job.Attempt, answer *outbound.Answer, err error) verdict {
 		}
 		return verdict{kind: retry}
 	}
-	a.Status, a.Body, a.Truncated, a.Address = answer.Status, answer.Body, answer.Truncated, answer.Addr.String()
+	a.Status, a.Body, a.Truncated = answer.Status, answer.Body, answer.Truncated
+	if answer.Addr.IsValid() { // not where a proxy resolved the name
+		a.Address = answer.Addr.String()
+	}
 	a.ContentType = answer.Header.Get("Content-Type")
 	a.Header = keptHeader(answer.Header)
 	setTiming(a, answer.Timing)

@@ -72,6 +72,10 @@ type file struct {
 type outboundBlock struct {
 	HTTP        bool      `yaml:"http"`
 	Allow       []allowed `yaml:"allow"`
+	Proxy       proxyURL  `yaml:"proxy"`
+	ProxyNames  bool      `yaml:"proxy_names"`
+	Source      texts     `yaml:"source"`
+	CAFile      caFile    `yaml:"ca_file"`
 	Verify      proof     `yaml:"verify"`
 	VerifyEvery duration  `yaml:"verify_every"`
 }
@@ -148,6 +152,7 @@ func (d *decoder) settings(f *file, dev bool) *Settings {
 	for _, entry := range f.Outbound.Allow {
 		s.Options.Outbound.Allow = append(s.Options.Outbound.Allow, string(entry))
 	}
+	d.egress(f, &s.Options)
 	if dev && !isLoopback(s.Listen) {
 		d.problem("listen", wrong("listen on 127.0.0.1, or leave --dev out and give the apps keys",
 			"with --dev, which asks for no key, only loopback can be listened on, not %s", s.Listen))

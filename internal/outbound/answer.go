@@ -21,6 +21,11 @@ type head struct {
 	framing  framing
 	length   int64 // of the body, for byLength
 	reusable bool  // once the body has been read to its end
+
+	last   string   // the name of the field that was read last
+	values []string // one array for the fields that occur once
+	left   int      // of maxKeptHeader
+	closes bool     // the connection is to be closed
 }
 
 type framing int
@@ -49,61 +54,125 @@ func readHead(in *bufio.Reader, method string) (*head, error) {
 	}
 }
 
+// maxKeptHeader is how much of a header is kept, where each line costs its length and
+// lineCost: what lines cost in memory, so that many short ones are not dearer than
+// they look. The fields that say how the answer ends count in any case.
+const (
+	maxKeptHeader = 16 << 10
+	lineCost      = 64
+	maxLengths    = 16 // of fields that say how long the body is
+)
+
 func readOneHead(in *bufio.Reader) (*head, error) {
-	line, err := readLine(in)
+	line, _, err := readLine(in)
 	if err != nil {
 		return nil, err
 	}
-	h := &head{header: make(http.Header, 8)}
+	h := &head{}
 	if h.proto, h.status, err = parseStatusLine(line); err != nil {
 		return nil, err
 	}
-	values := make([]string, 0, 8) // one array for the fields that occur once
-	last := ""
+	if h.status >= 200 { // of interim answers nothing is kept
+		h.header, h.left, h.values = make(http.Header, 8), maxKeptHeader, make([]string, 0, 8)
+	}
 	for {
-		line, err := readLine(in)
+		line, whole, err := readLine(in)
 		if err != nil {
 			return nil, err
 		}
 		if len(line) == 0 {
 			return h, nil
 		}
+		h.left -= len(line) + lineCost
 		if line[0] == ' ' || line[0] == '\t' {
-			// RFC 9112 §5.2: a folded line belongs to the field before it.
-			list := h.header[last]
-			if len(list) == 0 {
-				return nil, errProtocol
-			}
-			list[len(list)-1] += " " + string(trimSpace(line))
-			continue
+			err = h.fold(line)
+		} else {
+			err = h.add(line, whole)
 		}
-		name, value, ok := bytes.Cut(line, []byte(":"))
-		if !ok || !isToken(string(name)) {
-			return nil, errProtocol
+		if err != nil {
+			return nil, err
 		}
-		last = http.CanonicalHeaderKey(string(name))
-		if h.header[last] != nil {
-			h.header[last] = append(h.header[last], string(trimSpace(value)))
-			continue
-		}
-		values = append(values, string(trimSpace(value)))
-		h.header[last] = values[len(values)-1 : len(values) : len(values)]
 	}
 }
 
-// readLine returns a whole line without its end, valid until the next read. What
-// bounds its length is the connection's budget.
-func readLine(in *bufio.Reader) ([]byte, error) {
-	line, err := in.ReadSlice('\n')
-	if errors.Is(err, bufio.ErrBufferFull) {
-		begin := bytes.Clone(line)
-		line, err = in.ReadBytes('\n')
-		line = append(begin, line...)
+// fold takes a line that belongs to the field before it (RFC 9112 §5.2).
+func (h *head) fold(line []byte) error {
+	if h.last == "" {
+		return errProtocol
 	}
+	if list := h.header[h.last]; h.left >= 0 && len(list) > 0 {
+		list[len(list)-1] += " " + string(trimSpace(line))
+	}
+	return nil
+}
+
+// add takes a field; whole is false where the end of the line is missing.
+func (h *head) add(line []byte, whole bool) error {
+	name, value, ok := bytes.Cut(line, []byte(":"))
+	if !ok || !isToken(string(name)) {
+		return errProtocol
+	}
+	h.last = http.CanonicalHeaderKey(string(name))
+	if h.header == nil {
+		return nil
+	}
+	value = trimSpace(value)
+	switch h.last {
+	case "Connection":
+		h.closes = h.closes || !whole || announcesClose(string(value))
+	case "Content-Length", "Transfer-Encoding":
+		if !whole || len(h.header[h.last]) >= maxLengths {
+			return errProtocol
+		}
+		h.keep(value)
+		return nil
+	}
+	// The first Content-Type and Retry-After are acted upon, however late they come.
+	needed := (h.last == "Content-Type" || h.last == "Retry-After") && h.header[h.last] == nil && len(value) <= lineCost
+	if h.left >= 0 || needed {
+		h.keep(value)
+	}
+	return nil
+}
+
+func (h *head) keep(value []byte) {
+	if h.header[h.last] != nil {
+		h.header[h.last] = append(h.header[h.last], string(value))
+		return
+	}
+	h.values = append(h.values, string(value))
+	h.header[h.last] = h.values[len(h.values)-1 : len(h.values) : len(h.values)]
+}
+
+// readLine returns a line without its end, valid until the next read, and whether it
+// is whole: of a longer one than maxKeptHeader only the beginning is returned. How long
+// it can be altogether is the connection's budget's to say.
+func readLine(in *bufio.Reader) (line []byte, whole bool, err error) {
+	line, err = in.ReadSlice('\n')
+	if !errors.Is(err, bufio.ErrBufferFull) {
+		return endless(line, err)
+	}
+	begin := bytes.Clone(line)
+	whole = true
+	for errors.Is(err, bufio.ErrBufferFull) {
+		line, err = in.ReadSlice('\n')
+		whole = whole && len(begin)+len(line) <= maxKeptHeader
+		if whole {
+			begin = append(begin, line...)
+		}
+	}
+	if !whole || err != nil {
+		return begin, false, err
+	}
+	return endless(begin, nil)
+}
+
+// endless takes a whole line's end away.
+func endless(line []byte, err error) ([]byte, bool, error) {
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return bytes.TrimSuffix(line[:len(line)-1], []byte("\r")), nil
+	return bytes.TrimSuffix(line[:len(line)-1], []byte("\r")), true, nil
 }
 
 func trimSpace(b []byte) []byte { return bytes.Trim(b, " \t") }
@@ -139,7 +208,7 @@ func (h *head) setFraming(method string) error {
 		return err
 	}
 	codings := h.header["Transfer-Encoding"]
-	h.reusable = h.proto == "HTTP/1.1" && !announcesClose(h.header["Connection"])
+	h.reusable = h.proto == "HTTP/1.1" && !h.closes
 	switch {
 	case method == http.MethodHead, h.status == http.StatusNotModified:
 		h.framing = noBody
@@ -182,12 +251,10 @@ func contentLength(values []string) (int64, error) {
 	return int64(n), nil
 }
 
-func announcesClose(connection []string) bool {
-	for _, value := range connection {
-		for option := range strings.SplitSeq(value, ",") {
-			if strings.EqualFold(strings.TrimSpace(option), "close") {
-				return true
-			}
+func announcesClose(connection string) bool {
+	for option := range strings.SplitSeq(connection, ",") {
+		if strings.EqualFold(strings.TrimSpace(option), "close") {
+			return true
 		}
 	}
 	return false

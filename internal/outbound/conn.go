@@ -18,6 +18,8 @@ type conn struct {
 	addr     netip.AddrPort
 	times    Timing // of opening it: DNS, Connect, TLS
 	probe    probe
+	records  *bounded // what TLS reads from; nil where there is none
+	heavy    bool     // TLS holds much memory for it
 
 	left      int       // octets that may still be read
 	firstByte time.Time // when the first octet of the current answer came
@@ -27,6 +29,9 @@ type conn struct {
 
 func (c *conn) opened(times Timing) {
 	c.times = times
+	if c.records, _ = netConn(c.Conn); c.records != nil {
+		c.heavy = maxTLSRead-c.records.left > maxTLSRead/2
+	}
 	c.in = bufio.NewReader(c)
 	c.probe.init(c.tcp)
 }
@@ -55,6 +60,7 @@ func (c *conn) drained() bool {
 	if c.tcp.SetReadDeadline(time.Unix(1, 0)) != nil {
 		return false
 	}
+	c.grant()
 	var octet [1]byte
 	n, err := secure.Read(octet[:])
 	return n == 0 && errors.Is(err, os.ErrDeadlineExceeded)
@@ -68,10 +74,40 @@ func (c *conn) Read(p []byte) (int, error) {
 	if len(p) > c.left {
 		p = p[:c.left]
 	}
+	c.grant()
 	n, err := c.Conn.Read(p)
 	if n > 0 && c.firstByte.IsZero() {
 		c.firstByte = time.Now()
 	}
 	c.left -= n
+	return n, err
+}
+
+// grant gives TLS the octets that it may take for one more read.
+func (c *conn) grant() {
+	if c.records != nil {
+		c.records.left = maxTLSRead
+	}
+}
+
+// maxTLSRead is how many octets TLS may take for a handshake, and then for each read:
+// it gathers a message in memory, and a certificate or a session ticket can be long.
+// A record has up to 16 KiB, a usual chain of certificates up to 8 KiB.
+const maxTLSRead = 40 << 10
+
+var errTLSLimit = errors.New("more TLS than anybody needs")
+
+// bounded is a connection from which so much may be read.
+type bounded struct {
+	net.Conn
+	left int
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, errTLSLimit
+	}
+	n, err := b.Conn.Read(p[:min(len(p), b.left)])
+	b.left -= n
 	return n, err
 }

@@ -26,6 +26,11 @@ func (c *Client) Explain(ctx context.Context, rawURL string) (*Target, []netip.A
 	return t, addrs, nil
 }
 
+// leftToProxy tells a target whose name the proxy resolves.
+func (c *Client) leftToProxy(t *Target) bool {
+	return c.egress.proxy != nil && c.egress.proxy.names && !t.literal.IsValid()
+}
+
 // resolve returns checked addresses only, and none of them if one is forbidden.
 func (c *Client) resolve(ctx context.Context, t *Target) ([]netip.AddrPort, error) {
 	if t.literal.IsValid() {
@@ -69,29 +74,33 @@ func pickDials(addrs []netip.AddrPort) []netip.AddrPort {
 // connect opens a connection that is ready for a request. Its error carries the
 // address and the times as far as it got.
 func (c *Client) connect(ctx context.Context, t *Target, who *Identity) (*conn, *Error) {
-	start := time.Now()
-	addrs, err := c.resolve(ctx, t)
 	timing := Timing{}
-	if !t.literal.IsValid() {
-		timing.DNS = time.Since(start)
+	addrs := []netip.AddrPort{{}}
+	if !c.leftToProxy(t) {
+		start := time.Now()
+		var err error
+		addrs, err = c.resolve(ctx, t)
+		if !t.literal.IsValid() {
+			timing.DNS = time.Since(start)
+		}
+		if err != nil {
+			e := failure(ctx, t, resolving, err)
+			e.Timing = timing
+			return nil, e
+		}
 	}
-	if err != nil {
-		e := failure(ctx, t, resolving, err)
-		e.Timing = timing
-		return nil, e
-	}
-	start = time.Now()
-	raw, addr, err := c.dialFirst(ctx, addrs)
+	start := time.Now()
+	through, raw, addr, err := c.dialFirst(ctx, t, addrs)
 	timing.Connect = time.Since(start)
 	if err != nil {
 		e := failure(ctx, t, connecting, err)
 		e.Addr, e.Timing = addr, timing
 		return nil, e
 	}
-	cn := &conn{Conn: raw, tcp: raw, addr: addr}
+	cn := &conn{Conn: through, tcp: raw, addr: addr}
 	if t.tls {
 		start = time.Now()
-		cn.Conn, err = c.handshake(ctx, raw, t.host, who)
+		cn.Conn, err = c.handshake(ctx, through, t.host, who)
 		timing.TLS = time.Since(start)
 		if err != nil {
 			_ = raw.Close()
@@ -104,31 +113,47 @@ func (c *Client) connect(ctx context.Context, t *Target, who *Identity) (*conn, 
 	return cn, nil
 }
 
-// dialFirst returns the first connection that comes about, or the last error;
-// each address gets its share of the time that is left.
-func (c *Client) dialFirst(ctx context.Context, addrs []netip.AddrPort) (raw net.Conn, addr netip.AddrPort, err error) {
+// dialFirst returns the first connection that comes about, or the last error; each
+// address gets its share of the time that is left. An invalid address stands for the
+// name, which is the proxy's to resolve. Where some dial failed by the receiver's doing,
+// that is the error, and not one of ours.
+func (c *Client) dialFirst(ctx context.Context, t *Target, addrs []netip.AddrPort) (through, raw net.Conn, addr netip.AddrPort, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.limits.ConnectTimeout)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
 	for i, a := range addrs {
-		addr = a
+		to := nameAndPort(t.host, t.port)
+		if a.IsValid() {
+			to = a.String()
+		}
 		share := time.Until(deadline) / time.Duration(len(addrs)-i)
 		try, cancel := context.WithTimeout(ctx, share)
-		raw, err = c.dial(try, "tcp", a.String())
+		var failed error
+		through, raw, failed = c.open(try, to)
 		cancel()
-		if err == nil || ctx.Err() != nil {
+		if failed == nil {
+			return through, raw, a, nil
+		}
+		if err == nil || !ours(failed) {
+			addr, err = a, failed
+		}
+		if ctx.Err() != nil {
 			break
 		}
 	}
-	return raw, addr, err
+	return nil, nil, addr, err
 }
 
 // dialExactly connects to address, and asks once more at the last moment, when
 // the socket exists and nothing has been sent, that it is this address.
-func dialExactly(ctx context.Context, network, address string) (net.Conn, error) {
+func (e *egress) dialExactly(ctx context.Context, network, address string) (net.Conn, error) {
 	want, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return nil, err
+	}
+	source, ok := e.sourceFor(want.Addr())
+	if !ok {
+		return nil, errNoSource
 	}
 	dialer := net.Dialer{ControlContext: func(_ context.Context, _, actual string, _ syscall.RawConn) error {
 		got, err := netip.ParseAddrPort(actual)
@@ -137,6 +162,9 @@ func dialExactly(ctx context.Context, network, address string) (net.Conn, error)
 		}
 		return nil
 	}}
+	if source.IsValid() {
+		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
+	}
 	return dialer.DialContext(ctx, network, address)
 }
 
@@ -145,6 +173,6 @@ func (c *Client) handshake(ctx context.Context, raw net.Conn, host string, who *
 	defer cancel()
 	config := who.config(c.tls)
 	config.ServerName = host
-	secure := tls.Client(raw, config)
+	secure := tls.Client(&bounded{Conn: raw, left: maxTLSRead}, config)
 	return secure, secure.HandshakeContext(ctx)
 }

@@ -27,7 +27,6 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Answer, error) {
 	if err := a.prepare(ctx); err != nil {
 		return nil, err
 	}
-	defer a.release()
 	answer, err := a.run(ctx)
 	if err != nil {
 		err.Timing.Total = time.Since(a.start)
@@ -45,7 +44,6 @@ type attempt struct {
 	pool     string // names the connections that it may use
 	start    time.Time
 	deadline time.Time
-	buffer   *[]byte // the header, and room for a small body
 }
 
 func (a *attempt) run(ctx context.Context) (*Answer, *Error) {
@@ -117,7 +115,7 @@ func (a *attempt) exchange(ctx context.Context, cn *conn) (*Answer, *Error) {
 	body, whole := head.readBody(cn.in, a.client.limits.BodyBytes)
 	sent := sending.sent()
 	undisturbed := stop()
-	if whole && sent && undisturbed && head.reusable && cn.drained() {
+	if whole && sent && undisturbed && head.reusable && !cn.heavy && cn.drained() {
 		a.client.pool.put(a.pool, cn)
 	} else {
 		_ = cn.Close()
@@ -168,14 +166,18 @@ func (s *sending) sent() bool {
 // has answered before it read everything has answered.
 func (a *attempt) send(ctx context.Context, cn *conn) sending {
 	r := a.request
-	if r.GetBody == nil && len(*a.buffer)+len(r.Body) <= maxInline {
-		_, err := cn.Write(append(*a.buffer, r.Body...))
+	// The buffer is held while it is written only, not while the receiver thinks.
+	buffer, _ := buffers.Get().(*[]byte)
+	*buffer = a.appendHeader((*buffer)[:0])
+	if r.GetBody == nil && len(*buffer)+len(r.Body) <= maxInline {
+		_, err := cn.Write(append(*buffer, r.Body...))
+		buffers.Put(buffer)
 		return sending{err: err}
 	}
 	ctx, cancel := context.WithDeadline(ctx, a.deadline)
 	done := make(chan error, 1)
 	go func() {
-		err := a.stream(ctx, cn)
+		err := a.stream(ctx, cn, buffer)
 		var body *bodyError
 		if errors.As(err, &body) {
 			cn.interrupt()
@@ -186,8 +188,10 @@ func (a *attempt) send(ctx context.Context, cn *conn) sending {
 }
 
 // stream writes a request that is too large to be written at once.
-func (a *attempt) stream(ctx context.Context, cn *conn) error {
-	if _, err := cn.Write(*a.buffer); err != nil {
+func (a *attempt) stream(ctx context.Context, cn *conn, header *[]byte) error {
+	_, err := cn.Write(*header)
+	buffers.Put(header)
+	if err != nil {
 		return err
 	}
 	r := a.request
@@ -222,15 +226,11 @@ func (w *watchedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// buffers are for the header, with room for a small body.
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, maxInline); return &b }}
 
-func (a *attempt) release() {
-	*a.buffer = (*a.buffer)[:0]
-	buffers.Put(a.buffer)
-}
-
-// prepare writes the request's header into the buffer; what cannot be written is
-// an error before anything is dialled.
+// prepare looks at the request; what cannot be written is an error before anything
+// is dialled.
 func (a *attempt) prepare(ctx context.Context) *Error {
 	r := a.request
 	a.method = r.Method
@@ -252,19 +252,13 @@ func (a *attempt) prepare(ctx context.Context) *Error {
 	if d, ok := ctx.Deadline(); ok && d.Before(a.deadline) {
 		a.deadline = d
 	}
-	var room [16]string
-	names := room[:0]
 	for name, values := range r.Header {
 		for _, value := range values {
 			if err := checkField(name, value); err != nil {
 				return a.unsendable(err.Error())
 			}
 		}
-		names = append(names, name)
 	}
-	slices.Sort(names)
-	a.buffer, _ = buffers.Get().(*[]byte)
-	*a.buffer = a.appendHeader((*a.buffer)[:0], names)
 	return nil
 }
 
@@ -272,8 +266,14 @@ func (a *attempt) unsendable(detail string) *Error {
 	return &Error{Class: ClassRequest, Detail: detail, origin: a.request.Target.origin}
 }
 
-func (a *attempt) appendHeader(b []byte, names []string) []byte {
+func (a *attempt) appendHeader(b []byte) []byte {
 	r := a.request
+	var room [16]string
+	names := room[:0]
+	for name := range r.Header {
+		names = append(names, name)
+	}
+	slices.Sort(names)
 	b = append(b, a.method...)
 	b = append(b, ' ')
 	b = append(b, r.Target.requestURI...)

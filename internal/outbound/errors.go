@@ -26,6 +26,8 @@ const (
 	ClassDNSFailed      Class = "dns_failed"            // the DNS failed
 	ClassRefused        Class = "refused"               // nothing listens at the port
 	ClassUnreachable    Class = "unreachable"           // no address took the connection for another reason
+	ClassProxy          Class = "proxy"                 // our proxy is not there, or opened no tunnel
+	ClassEgress         Class = "egress"                // no connection can be made from this machine
 	ClassTLSExpired     Class = "tls_expired"           // or not valid yet
 	ClassTLSHost        Class = "tls_wrong_host"        // the certificate is for another one
 	ClassTLSAuthority   Class = "tls_unknown_authority" // has signed the certificate
@@ -48,7 +50,7 @@ const (
 // Classes returns all of them.
 func Classes() []Class {
 	return []Class{
-		ClassPolicy, ClassRequest, ClassBody, ClassDNSNotFound, ClassDNSFailed, ClassRefused, ClassUnreachable,
+		ClassPolicy, ClassRequest, ClassBody, ClassDNSNotFound, ClassDNSFailed, ClassRefused, ClassUnreachable, ClassProxy, ClassEgress,
 		ClassTLSExpired, ClassTLSHost, ClassTLSAuthority, ClassTLSCertificate, ClassTLSVersion, ClassTLSRejected, ClassTLSFailed,
 		ClassTimeoutDNS, ClassTimeoutConnect, ClassTimeoutTLS, ClassTimeoutWrite, ClassTimeoutHeader,
 		ClassReset, ClassClosed, ClassHeaderLimit, ClassProtocol, ClassCanceled,
@@ -111,6 +113,8 @@ func failure(ctx context.Context, t *Target, p phase, err error) *Error {
 		netError net.Error
 		dnsError *net.DNSError
 		alert    tls.AlertError
+		own      *egressError
+		verdict  *proxyVerdict
 	)
 	switch {
 	case errors.As(err, &urlError):
@@ -119,11 +123,19 @@ func failure(ctx context.Context, t *Target, p phase, err error) *Error {
 		e.Class, e.Detail = ClassBody, "the content of the callback could not be read"
 	case errors.Is(ctx.Err(), context.Canceled):
 		e.Class, e.Detail = ClassCanceled, "canceled while "+p.doing
+	case errors.As(err, &own):
+		e.Class, e.Detail = own.class, own.detail
+	case errors.As(err, &verdict) && verdict.timeout:
+		e.Class, e.Detail = p.timeout, "timed out while the proxy was connecting"
+	case errors.As(err, &verdict):
+		e.Detail = "the proxy could not connect"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
 		errors.As(err, &netError) && netError.Timeout():
 		e.Class, e.Detail = p.timeout, "timed out while "+p.doing
 	case errors.Is(err, errHeaderLimit):
 		e.Class, e.Detail = ClassHeaderLimit, "the answer's header is too long"
+	case errors.Is(err, errTLSLimit):
+		e.Class, e.Detail = ClassTLSFailed, "the receiver sends more TLS messages than anybody needs"
 	case errors.Is(err, errUpgrade):
 		e.Class, e.Detail = ClassProtocol, "the receiver switched to another protocol unasked"
 	case p == resolving:
@@ -131,6 +143,8 @@ func failure(ctx context.Context, t *Target, p phase, err error) *Error {
 		if errors.As(err, &dnsError) && dnsError.IsNotFound {
 			e.Class, e.Detail = ClassDNSNotFound, "the name has no address"
 		}
+	case p == connecting && ours(err):
+		e.Class, e.Detail = ClassEgress, "no connection can be made from here"+errno(err)
 	case p == connecting:
 		e.Detail = "could not connect" + errno(err)
 		if errors.Is(err, syscall.ECONNREFUSED) {

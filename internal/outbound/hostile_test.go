@@ -355,7 +355,7 @@ func TestResetWithinTheBodyOfASuccessIsDelivered(t *testing.T) {
 	})
 	// The reset follows once the client waits for the rest of the body.
 	c := newClient(t, Policy{Loopback: true}, Limits{}, Options{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := dialExactly(ctx, network, address)
+		conn, err := (&egress{anywhere: true}).dialExactly(ctx, network, address)
 		return &afterFirstRead{Conn: conn, then: answered}, err
 	}})
 	answer := mustPost(t, c, r.url)
@@ -466,8 +466,8 @@ func TestCookiesAreNotSentBack(t *testing.T) {
 	})
 	c := devClient(t, Limits{})
 	for range 2 {
-		if answer := mustPost(t, c, r.url); len(answer.Header["Set-Cookie"]) != 1000 {
-			t.Errorf("%d cookies in the answer", len(answer.Header["Set-Cookie"]))
+		if answer := mustPost(t, c, r.url); len(answer.Header["Set-Cookie"]) > 200 || answer.Truncated {
+			t.Errorf("%d cookies in the answer, truncated %v", len(answer.Header["Set-Cookie"]), answer.Truncated)
 		}
 		if header := <-asked; header.Get("Cookie") != "" {
 			t.Errorf("sent %q", header.Get("Cookie"))

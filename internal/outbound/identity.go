@@ -21,7 +21,7 @@ func NewIdentity(certificate tls.Certificate) *Identity {
 	for _, der := range certificate.Certificate {
 		digest.Write(der)
 	}
-	return &Identity{certificate: certificate, sessions: tls.NewLRUClientSessionCache(16), name: hex.EncodeToString(digest.Sum(nil))}
+	return &Identity{certificate: certificate, sessions: newSessions(16), name: hex.EncodeToString(digest.Sum(nil))}
 }
 
 // poolKey names the connections that a request may go over.
@@ -39,4 +39,24 @@ func (i *Identity) config(base *tls.Config) *tls.Config {
 		config.Certificates, config.ClientSessionCache = []tls.Certificate{i.certificate}, i.sessions
 	}
 	return config
+}
+
+// maxTicketBytes is how long a session's ticket may be that is kept: those of the
+// usual servers have a few hundred octets, TLS permits 64 KiB.
+const maxTicketBytes = 4 << 10
+
+// sessions are those that can be resumed, without the ones that are no gain.
+type sessions struct{ tls.ClientSessionCache }
+
+func newSessions(n int) tls.ClientSessionCache {
+	return sessions{tls.NewLRUClientSessionCache(n)}
+}
+
+func (s sessions) Put(key string, session *tls.ClientSessionState) {
+	if session != nil {
+		if ticket, _, err := session.ResumptionState(); err != nil || len(ticket) > maxTicketBytes {
+			return
+		}
+	}
+	s.ClientSessionCache.Put(key, session)
 }

@@ -2,9 +2,9 @@
 //
 // It calls nobody whom the policy forbids: a URL is read strictly, a name is
 // resolved once for each connection, the whole answer is refused if one of its
-// addresses is, and only an address that was checked is connected to. It knows
-// no proxy, follows no redirect, keeps no cookie, decompresses nothing, and
-// bounds everything that a receiver can make long: connecting, the TLS
+// addresses is, and only an address that was checked is connected to. It uses no
+// proxy but a configured one (Egress), follows no redirect, keeps no cookie,
+// decompresses nothing, and bounds everything that a receiver can make long: connecting, the TLS
 // handshake, the header (interim answers included), the body that is kept, and
 // the attempt as a whole.
 //
@@ -23,6 +23,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -72,9 +73,10 @@ type Resolver interface {
 // connections that are a syscall.Conn are used for more than one attempt.
 type DialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
-// Options replaces what a Client uses of the machine it runs on. A nil field
-// means the machine's own.
+// Options says which way a Client goes, and replaces what it uses of the machine it
+// runs on. A nil field means the machine's own.
 type Options struct {
+	Egress   Egress
 	Resolver Resolver
 	Dial     DialFunc
 	RootCAs  *x509.CertPool
@@ -83,6 +85,7 @@ type Options struct {
 // Client calls receivers back. It is safe for concurrent use.
 type Client struct {
 	rules    *rules
+	egress   *egress
 	limits   Limits
 	resolver Resolver
 	dial     DialFunc
@@ -90,16 +93,21 @@ type Client struct {
 	pool     *pool
 }
 
-// New makes a Client; the error names the entry of the policy that cannot be
-// read.
+// New makes a Client; the error names what of the policy or the egress cannot be
+// used.
 func New(policy Policy, limits Limits, options Options) (*Client, error) {
 	rules, err := policy.compile()
 	if err != nil {
 		return nil, err
 	}
+	egress, err := options.Egress.compile()
+	if err != nil {
+		return nil, fmt.Errorf("outbound: %w", err)
+	}
 	limits = limits.withDefaults()
 	c := &Client{
 		rules:    rules,
+		egress:   egress,
 		limits:   limits,
 		resolver: options.Resolver,
 		dial:     options.Dial,
@@ -107,15 +115,16 @@ func New(policy Policy, limits Limits, options Options) (*Client, error) {
 			MinVersion:         tls.VersionTLS12,
 			RootCAs:            options.RootCAs,
 			NextProtos:         []string{"http/1.1"},
-			ClientSessionCache: tls.NewLRUClientSessionCache(1024),
+			ClientSessionCache: newSessions(512),
 		},
 		pool: newPool(limits),
 	}
 	if c.resolver == nil {
-		c.resolver = net.DefaultResolver
+		// The C library's keeps a thread for as long as a name server stalls.
+		c.resolver = &net.Resolver{PreferGo: true}
 	}
 	if c.dial == nil {
-		c.dial = dialExactly
+		c.dial = c.egress.dialExactly
 	}
 	return c, nil
 }
@@ -145,11 +154,11 @@ type Request struct {
 	Timeout time.Duration // of the whole attempt; 0 means 15s
 }
 
-// Answer is what a receiver said. Its header is complete; its body may not be.
+// Answer is what a receiver said, as far as it is kept.
 type Answer struct {
 	Status    int
 	Proto     string      // "HTTP/1.1"
-	Header    http.Header // within Limits.HeaderBytes
+	Header    http.Header // the fields that fit maxKeptHeader; later ones are left out
 	Body      []byte      // the first Limits.BodyBytes, as octets, never decompressed
 	Truncated bool        // the body is not whole: too long, too slow, broken off or malformed
 	Addr      netip.AddrPort

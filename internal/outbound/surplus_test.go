@@ -143,7 +143,7 @@ func TestConnectionThatCannotBeLookedIntoIsNotUsedAgain(t *testing.T) {
 	large := strings.Repeat("x", 8192) // the surplus behind it stays in the socket
 	r := listen(t, answering(t, "HTTP/1.1 200 OK\r\nContent-Length: 8192\r\n\r\n"+large+"HTTP/1.1 500 Surplus\r\nContent-Length: 0\r\n\r\n"))
 	c := newClient(t, Policy{Loopback: true}, Limits{}, Options{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
-		socket, err := dialExactly(ctx, network, address)
+		socket, err := (&egress{anywhere: true}).dialExactly(ctx, network, address)
 		return struct{ net.Conn }{socket}, err
 	}})
 	for i := range 3 {

@@ -219,7 +219,7 @@ func TestDialThatStallsLeavesTimeForTheNextAddress(t *testing.T) {
 				<-ctx.Done()
 				return nil, ctx.Err()
 			}
-			return dialExactly(ctx, network, r.addr.String())
+			return (&egress{anywhere: true}).dialExactly(ctx, network, r.addr.String())
 		},
 	})
 	answer := mustPost(t, c, "http://dual.example/cb")
@@ -231,12 +231,12 @@ func TestDialThatStallsLeavesTimeForTheNextAddress(t *testing.T) {
 func TestDialExactlyConnectsToTheAddressItWasGiven(t *testing.T) {
 	t.Parallel()
 	r := listen(t, func(c net.Conn, _ int) { untilClosed(c) })
-	conn, err := dialExactly(t.Context(), "tcp", r.addr.String())
+	conn, err := (&egress{anywhere: true}).dialExactly(t.Context(), "tcp", r.addr.String())
 	if err != nil || conn.RemoteAddr().String() != r.addr.String() {
 		t.Fatalf("connected to %v, %v", conn, err)
 	}
 	conn.Close()
-	if _, err := dialExactly(t.Context(), "tcp", "localhost:80"); err == nil {
+	if _, err := (&egress{anywhere: true}).dialExactly(t.Context(), "tcp", "localhost:80"); err == nil {
 		t.Error("a name was dialled")
 	}
 }
