@@ -89,6 +89,8 @@ const (
 	PauseEnd             Action = "pause.end"
 	JobCancel            Action = "job.cancel"
 	CallbackResend       Action = "callback.resend"
+	BulkStart            Action = "bulk.start"
+	BulkStop             Action = "bulk.stop"
 	SettingSet           Action = "setting.set"
 	BackupCreate         Action = "backup.create"
 )
@@ -99,7 +101,7 @@ var Actions = []Action{
 	AppCreate, AppPolicy, AppSecretRotate,
 	EndpointCreate, EndpointUpdate, EndpointDelete, EndpointVerify, EndpointSecretRotate,
 	EndpointDisable, EndpointEnable, EndpointDiscard, PauseBegin, PauseEnd,
-	JobCancel, CallbackResend,
+	JobCancel, CallbackResend, BulkStart, BulkStop,
 	SettingSet, BackupCreate,
 }
 

@@ -231,8 +231,8 @@ type Endpoint struct {
 	DisabledAt     time.Time
 	Failing        Failing
 	CreatedAt      time.Time
-	UpdatedAt        time.Time
-	Secrets          Secrets
+	UpdatedAt      time.Time
+	Secrets        Secrets
 	// Authorization is the sealed value of an Authorization among the headers.
 	Authorization []byte
 	// Auth is the sealed JSON of an Auth; nil: none.

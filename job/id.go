@@ -18,6 +18,7 @@ const (
 	jobPrefix      = "job_"
 	callbackPrefix = "cb_"
 	auditPrefix    = "aud_"
+	bulkPrefix     = "bulk_"
 )
 
 // crockford without padding: 26 characters hold 130 bits, the first two are zero.
@@ -31,6 +32,9 @@ func (id ID) Callback() string { return id.text(callbackPrefix) }
 
 // Audit is the id as that of an entry of the audit log: aud_….
 func (id ID) Audit() string { return id.text(auditPrefix) }
+
+// Bulk is the id as that of a bulk.
+func (id ID) Bulk() string { return id.text(bulkPrefix) }
 
 // AppendJob appends the id as a job's to b.
 func (id ID) AppendJob(b []byte) []byte { return id.append(b, jobPrefix) }
@@ -50,7 +54,7 @@ func (id ID) Time() time.Time {
 func (id ID) Compare(other ID) int { return bytes.Compare(id[:], other[:]) }
 
 func (id ID) text(prefix string) string {
-	var buf [len(jobPrefix) + 26]byte
+	var buf [len(bulkPrefix) + 26]byte
 	return string(id.append(buf[:0], prefix))
 }
 
@@ -75,6 +79,9 @@ func ParseJob(s string) (id ID, ok bool) { return parse(s, jobPrefix) }
 
 // ParseCallback reads an id written by ID.Callback. ok is false for every other text.
 func ParseCallback(s string) (id ID, ok bool) { return parse(s, callbackPrefix) }
+
+// ParseBulk reads an id written by ID.Bulk. ok is false for every other text.
+func ParseBulk(s string) (id ID, ok bool) { return parse(s, bulkPrefix) }
 
 func parse(s, prefix string) (id ID, ok bool) {
 	if len(s) != len(prefix)+26 || s[:len(prefix)] != prefix {

@@ -43,6 +43,7 @@ type Store interface { //nolint:interfacebloat // it joins the roles below, and 
 	Pauses
 	Outages
 	Janitor
+	Bulks
 	Audits
 	// Committed sets the function that hears of every change, after its commit,
 	// in the order of the commits. It MUST be called before the first write; the
@@ -69,7 +70,8 @@ type Change struct {
 	App     string // AppChanged, EndpointChanged
 	// Pause is set for PauseChanged.
 	Pause *Pause
-	Name    string // EndpointChanged: the endpoint's name; QuestionClosed: the question's key
+	Bulk  *Bulk
+	Name  string // EndpointChanged: the endpoint's name; QuestionClosed: the question's key
 }
 
 // ChangeKind says what a Change is about.
@@ -92,6 +94,7 @@ const (
 	EndpointChanged
 	PauseChanged   // it begins, or with To it is over
 	PauseForgotten // it does not count any more
+	BulkChanged    // made, got further, or ended; Bulk is set
 )
 
 // Intake takes jobs in.

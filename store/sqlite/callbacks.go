@@ -190,24 +190,8 @@ func (c *conn) insertAttempt(id job.ID, a *job.Attempt) error {
 // Resend implements job.Deliveries.
 func (s *Store) Resend(ctx context.Context, app string, id job.ID, now, giveUp time.Time) (*job.Callback, error) {
 	var cb *job.Callback
-	err := s.write(ctx, func(c *conn) error {
-		cb = nil
-		// One that is claimed is in flight, or about to be: that is what was asked for.
-		// One that waits for an earlier one goes on waiting.
-		err := c.bind(`UPDATE callbacks SET round = iif(state = 1, round, attempts), give_up_at = iif(state = 1, give_up_at, ?5), state = 1,
-				due_at = iif(due_at <= 0, due_at, ?4), settled_at = 0, waiting = iif(due_at = -1, waiting, ''),
-				resent = resent OR state > 1 AND event NOT IN ` + terminalEvents + ` AND (SELECT state >= 4 FROM jobs j WHERE j.key = job)
-			WHERE key = ?1 AND id = ?2 AND app = ?3`).
-			key(id).id(id).text(app).time(now).time(giveUp).exec()
-		if err != nil {
-			return err
-		}
-		err = c.bind(`SELECT ` + callbackColumns + ` FROM callbacks WHERE key = ? AND id = ? AND app = ?`).key(id).id(id).text(app).
-			each(func(row *scanner) { cb = scanCallback(row) })
-		if err == nil && cb == nil {
-			err = job.ErrNotFound
-		}
-		if err != nil {
+	err := s.write(ctx, func(c *conn) (err error) {
+		if cb, err = c.resend(app, job.BulkItem{ID: id, GiveUp: giveUp}, now); err != nil {
 			return err
 		}
 		return s.audit(ctx, c, job.Audit{Action: job.CallbackResend, App: app, Subject: id.Callback()})
@@ -218,4 +202,25 @@ func (s *Store) Resend(ctx context.Context, app string, id job.ID, now, giveUp t
 		return nil, fmt.Errorf("resend %s: %w", id.Callback(), err)
 	}
 	return cb, nil
+}
+
+// resend makes a callback pending again.
+func (c *conn) resend(app string, item job.BulkItem, now time.Time) (cb *job.Callback, err error) {
+	id := item.ID
+	// One that is claimed is in flight, or about to be: that is what was asked for.
+	// One that waits for an earlier one goes on waiting.
+	err = c.bind(`UPDATE callbacks SET round = iif(state = 1, round, attempts), give_up_at = iif(state = 1, give_up_at, ?5), state = 1,
+				due_at = iif(due_at <= 0, due_at, ?4), settled_at = 0, waiting = iif(due_at = -1, waiting, ''),
+				resent = resent OR state > 1 AND event NOT IN ` + terminalEvents + ` AND (SELECT state >= 4 FROM jobs j WHERE j.key = job)
+			WHERE key = ?1 AND id = ?2 AND app = ?3`).
+		key(id).id(id).text(app).time(now).time(item.GiveUp).exec()
+	if err != nil {
+		return nil, err
+	}
+	err = c.bind(`SELECT ` + callbackColumns + ` FROM callbacks WHERE key = ? AND id = ? AND app = ?`).key(id).id(id).text(app).
+		each(func(row *scanner) { cb = scanCallback(row) })
+	if err == nil && cb == nil {
+		err = job.ErrNotFound
+	}
+	return cb, err
 }

@@ -250,23 +250,33 @@ func (s *Store) due(ctx context.Context, sql string) (due []job.Due, err error) 
 
 // FinishRun implements job.Runs.
 func (s *Store) FinishRun(ctx context.Context, f job.Finish) error {
+	end := s.finishing(f)
+	err := s.write(ctx, func(c *conn) error {
+		if err := end.apply(c); err != nil || f.State != job.Canceled {
+			return err
+		}
+		return s.audit(ctx, c, job.Audit{Action: job.JobCancel, App: f.Job.App, Subject: f.Job.ID.Job()})
+	}, end.announce)
+	if err != nil {
+		return fmt.Errorf("finish %s: %w", f.Job.ID.Job(), err)
+	}
+	return nil
+}
+
+// finishing is the write of a finish.
+func (s *Store) finishing(f job.Finish) *op {
 	s.w.starts.end(f.Job.ID)
 	after := finished(f)
 	did := orderedIf(mayBeEarly(f))
-	err := s.write(ctx, func(c *conn) error {
+	return &op{apply: func(c *conn) error {
 		if err := c.updateFinished(after, f); err != nil {
 			return err
-		}
-		if f.State == job.Canceled {
-			if err := s.audit(ctx, c, job.Audit{Action: job.JobCancel, App: f.Job.App, Subject: f.Job.ID.Job()}); err != nil {
-				return err
-			}
 		}
 		if did != nil {
 			return c.finishEarly(f, did)
 		}
 		return c.insertCallbacks(f.Callbacks)
-	}, func(emit func(job.Change)) {
+	}, announce: func(emit func(job.Change)) {
 		if did == nil || !did.early {
 			announceFinish(emit, after, f)
 		} else {
@@ -275,11 +285,7 @@ func (s *Store) FinishRun(ctx context.Context, f job.Finish) error {
 		if did != nil {
 			did.announce(emit, after)
 		}
-	})
-	if err != nil {
-		return fmt.Errorf("finish %s: %w", f.Job.ID.Job(), err)
-	}
-	return nil
+	}}
 }
 
 // finished is the job as it is after f.

@@ -77,6 +77,27 @@ func useAll(t *testing.T, s *Store) {
 	_, _, err = s.Purge(ctx, now.Add(time.Hour), now.Add(time.Hour), 10)
 	check(err)
 	listAll(ctx, check, s)
+	useBulks(ctx, check, s)
+}
+
+// useBulks uses bulks of every kind.
+func useBulks(ctx context.Context, check func(...error), s *Store) {
+	now := time.Now()
+	for _, b := range []*job.Bulk{{Action: job.BulkResend}, {Action: job.BulkResend, Filter: job.BulkFilter{States: []job.CallbackState{job.Delivered}}}, {Action: job.BulkCancel}} {
+		b.ID, b.App, b.CreatedAt = s.NewID(now), "shop", now
+		_, err := s.FindBulk(ctx, job.BulkLook{Bulk: b, Look: 10, Limit: 10})
+		check(s.CreateBulk(ctx, b), err)
+		_, err = s.StepBulk(ctx, job.BulkStep{Bulk: b, At: now, Callbacks: []job.BulkItem{{ID: s.NewID(now)}}})
+		_, err2 := s.StopBulk(ctx, "shop", b.ID, now)
+		check(err, err2)
+	}
+	for _, f := range []job.BulksFilter{{}, {Open: true}, {App: "shop"}, {App: "shop", Open: true}} {
+		_, err := s.ListBulks(ctx, f)
+		check(err)
+	}
+	_, err1 := s.LaneBacklog(ctx, "shop main", now, 10)
+	_, err2 := s.DeadLetters(ctx, job.DeadFilter{App: "shop", Endpoint: "main", Limit: 10})
+	check(err1, err2)
 }
 
 // useEarly tells of a job before its end.
@@ -126,6 +147,8 @@ var scans = map[string]string{
 	"SCAN callbacks USING COVERING INDEX callbacks_due": "counts the backlog",
 	"SCAN (subquery-2)":                                 "is one row",
 	"SCAN jobs":                                         "the newest id, in the table's order",
+	"SCAN bulks":                                        "pages of all apps' bulks, in the table's order",
+	"SCAN (subquery-1)":                                 "is bounded by its limit",
 	"SCAN callbacks":                                    "pages of all apps' callbacks, in the table's order",
 	"SCAN audit":                                        "the whole log, or the newest id, in the table's order",
 	"SCAN a":                                            "all apps, by name",

@@ -261,7 +261,7 @@ func (s *Store) NewID(now time.Time) job.ID { return s.ids.New(now) }
 
 // observe makes new ids younger than all that are stored.
 func (s *Store) observe(c *conn) error {
-	for _, table := range []string{"jobs", "callbacks", "audit"} {
+	for _, table := range []string{"jobs", "callbacks", "bulks", "audit"} {
 		err := c.bind("SELECT id FROM " + table + " ORDER BY key DESC LIMIT 1").
 			each(func(row *scanner) { s.ids.Observe(row.id()) })
 		if err != nil {

@@ -230,6 +230,29 @@ CREATE INDEX callbacks_behind ON callbacks (job) WHERE due_at = -1;
 CREATE INDEX callbacks_of_app ON callbacks (app);
 -- Of the states that few callbacks are in: all but delivered.
 CREATE INDEX callbacks_of_state ON callbacks (app, state) WHERE state <> 2;
+CREATE INDEX callbacks_dead ON callbacks (app, lane, last_error, operation) WHERE state = 3;
+
+-- What is done to many callbacks or jobs at once.
+CREATE TABLE bulks (
+  key        INTEGER PRIMARY KEY,
+  id         BLOB NOT NULL,
+  app        TEXT NOT NULL,
+  action     TEXT NOT NULL,
+  filter     TEXT NOT NULL,    -- JSON
+  state      TEXT NOT NULL,
+  who        TEXT NOT NULL,    -- JSON
+  created_at INTEGER NOT NULL,
+  ended_at   INTEGER NOT NULL,
+  counted    INTEGER NOT NULL,
+  total      INTEGER NOT NULL,
+  done       INTEGER NOT NULL,
+  skipped    INTEGER NOT NULL,
+  steps      INTEGER NOT NULL,
+  cursor     INTEGER NOT NULL, -- the key of the last row that was looked at
+  behind     TEXT NOT NULL     -- JSON: lanes with cursors of their own
+) STRICT;
+CREATE INDEX bulks_of_app ON bulks (app);
+CREATE INDEX bulks_open ON bulks (app) WHERE state = 'running';
 
 -- What few callbacks have: a link to the result, a body that does not follow from
 -- the job, data of the event's own. The others have no row.
