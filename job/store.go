@@ -70,7 +70,7 @@ type Change struct {
 	App     string // AppChanged, EndpointChanged
 	// Pause is set for PauseChanged.
 	Pause *Pause
-	Bulk  *Bulk
+	Bulk  *Bulk  // BulkChanged
 	Name  string // EndpointChanged: the endpoint's name; QuestionClosed: the question's key
 }
 
