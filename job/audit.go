@@ -89,6 +89,7 @@ const (
 	PauseEnd             Action = "pause.end"
 	JobCancel            Action = "job.cancel"
 	CallbackResend       Action = "callback.resend"
+	CallbackDiscard      Action = "callback.discard"
 	BulkStart            Action = "bulk.start"
 	BulkStop             Action = "bulk.stop"
 	SettingSet           Action = "setting.set"
@@ -101,7 +102,7 @@ var Actions = []Action{
 	AppCreate, AppPolicy, AppSecretRotate,
 	EndpointCreate, EndpointUpdate, EndpointDelete, EndpointVerify, EndpointSecretRotate,
 	EndpointDisable, EndpointEnable, EndpointDiscard, PauseBegin, PauseEnd,
-	JobCancel, CallbackResend, BulkStart, BulkStop,
+	JobCancel, CallbackResend, CallbackDiscard, BulkStart, BulkStop,
 	SettingSet, BackupCreate,
 }
 
@@ -113,7 +114,7 @@ func (a Action) Known() bool { return slices.Contains(Actions, a) }
 // context's Actor and the store's clock: where the change fails there is no entry,
 // and after a crash there are both or neither. These are the methods of Apps,
 // Endpoints and Pauses that write but ForgetPauses, those of Outages but SetFailing,
-// Deliveries.Resend, SettleAttempt where it disables an endpoint, and Runs.FinishRun
+// Deliveries.Resend, Turns.DiscardCallback, SettleAttempt where it disables an endpoint, and Runs.FinishRun
 // where it cancels a job.
 // Two write one only where the context has an Actor, since the gateway uses them in
 // its own work as well: SetSetting, and SetVerification.

@@ -113,6 +113,16 @@ type Callback struct {
 	LastStatus  int    // of the last attempt's answer, 0 for none
 	LastError   Class  // the last attempt's, empty for none
 	Rescued     bool   // claimed again after a crash: the next start is awaited
+	// Ordered says that it stands in the line of its lane and OrderKey, with the number
+	// Sequence; see Turns.
+	Ordered  bool
+	OrderKey string
+	Sequence int64
+	// DeliverAt is when it is to be sent at the earliest; zero: at once. ExpiresAt is from
+	// when on nobody wants it any more; zero: it is always wanted.
+	DeliverAt time.Time
+	ExpiresAt time.Time
+	Reason    string // why it was discarded: ReasonExpired, ReasonSkipped, or empty
 	// Resent says that somebody asked for it after the job's end, which then discards
 	// it no more.
 	Resent bool
@@ -122,7 +132,7 @@ type Callback struct {
 // before an earlier callback is settled.
 const (
 	WaitingBackoff    = "backoff"    // an attempt failed; the next one is due by the schedule
-	WaitingOrder      = "order"      // for an earlier one to the same destination
+	WaitingOrder      = "order"      // for an earlier one of its job, or of its line
 	WaitingBreaker    = "breaker"    // its lane rests, since its receiver failed again and again
 	WaitingRate       = "rate"       // its lane may send no more now: its rate, or the receiver's Retry-After
 	WaitingPaused     = "paused"     // somebody paused it
@@ -230,9 +240,13 @@ type Endpoint struct {
 	DisabledReason string
 	DisabledAt     time.Time
 	Failing        Failing
-	CreatedAt      time.Time
-	UpdatedAt      time.Time
-	Secrets        Secrets
+	// Ordered makes its callbacks stand in lines: one for each value of OrderKey, a
+	// runtime expression, or a single one where that is empty.
+	Ordered   bool
+	OrderKey  string
+	CreatedAt time.Time
+	UpdatedAt time.Time
+	Secrets   Secrets
 	// Authorization is the sealed value of an Authorization among the headers.
 	Authorization []byte
 	// Auth is the sealed JSON of an Auth; nil: none.

@@ -30,6 +30,11 @@ type Job struct {
 	Deadline   time.Time // when the whole job expires; zero: never
 	DueAt      time.Time // when the next run is due, or the next look at what it waits for, while not claimed
 
+	// ScheduledAt is when it may begin at the earliest; zero: at once. ExpiresAt is from when
+	// on nobody wants it any more: no run begins; zero: it is always wanted.
+	ScheduledAt time.Time
+	ExpiresAt   time.Time
+
 	Runs        int  // attempts started
 	Interrupted int  // attempts that a crash cut off, counted in Runs too
 	Rescued     bool // claimed again after a crash: the next start is awaited

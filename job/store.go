@@ -45,6 +45,7 @@ type Store interface { //nolint:interfacebloat // it joins the roles below, and 
 	Janitor
 	Bulks
 	Audits
+	Turns
 	// Committed sets the function that hears of every change, after its commit,
 	// in the order of the commits. It MUST be called before the first write; the
 	// function must not block.
@@ -155,7 +156,8 @@ type Runs interface {
 	// run that waited, where it waits no more.
 	FinishRun(context.Context, Finish) error
 	// Overdue returns up to limit jobs that are not terminal though their deadline
-	// has come, bodies included.
+	// has come, and of those that are not claimed, and wait for a run, these whose ExpiresAt has;
+	// bodies included.
 	Overdue(ctx context.Context, now time.Time, limit int) ([]*Job, error)
 	// DueRuns lists the operations that have unclaimed jobs, and when their
 	// first is due. It is for the start.
@@ -269,6 +271,7 @@ type Settlement struct {
 	State   CallbackState // Pending: again at DueAt
 	DueAt   time.Time
 	Waiting string
+	Reason  string // of a discarded one
 	At      time.Time
 	// Question ends the open question that the callback asks; nil where it asks none,
 	// or the answer comes later.

@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -193,6 +192,7 @@ type bulkDid struct {
 	bulk     *job.Bulk
 	resent   []*job.Callback
 	settled  answered
+	marked   int // their attempts are their last
 	finished []*op
 }
 
@@ -253,7 +253,7 @@ func (s *Store) StepBulk(ctx context.Context, st job.BulkStep) (*job.Bulk, error
 // count makes the bulk what it is after a step.
 func (d *bulkDid) count(st job.BulkStep) {
 	b := d.bulk
-	done := int64(len(d.resent) + len(d.settled.discarded) + len(d.finished))
+	done := int64(len(d.resent) + len(d.settled.discarded) + d.marked + len(d.finished))
 	b.Steps++
 	b.Done += done
 	b.Skipped += st.Skipped + int64(len(st.Callbacks)+len(st.Finishes)) - done
@@ -275,7 +275,11 @@ func (c *conn) stepCallback(did *bulkDid, item job.BulkItem, at time.Time) error
 		did.resent = append(did.resent, cb)
 		return err
 	}
-	return cmp.Or(c.discard(found, millis(at), &did.settled.ordered), c.release(found[0], millis(at), &did.settled.ordered))
+	marked, err := c.discardOne(found[0], at, job.ReasonSkipped, &did.settled)
+	if marked {
+		did.marked++
+	}
+	return err
 }
 
 // LaneBacklog implements job.Bulks.

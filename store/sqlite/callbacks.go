@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,9 @@ func (c *conn) insertCallbackDue(cb *job.Callback, due int64) error {
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, 0, 0, 0, 0, 0, 0, ?, 0, '', 0)`).
 		key(cb.ID).id(cb.ID).key(cb.JobID).id(cb.JobID).text(cb.App).text(cb.Operation).text(cb.Lane()).text(string(cb.Event)).
 		text(cb.Endpoint).text(cb.URL).text(cb.Method).text(cb.Format).time(cb.CreatedAt).time(cb.GiveUpAt).int(due).text(cb.Waiting).exec()
+	if err == nil && (cb.Ordered || !cb.DeliverAt.IsZero() || !cb.ExpiresAt.IsZero()) {
+		err = c.updateTurn(cb)
+	}
 	if err != nil || cb.Link == "" && cb.Body == nil && cb.Data == nil {
 		return err
 	}
@@ -27,13 +31,17 @@ func (c *conn) insertCallbackDue(cb *job.Callback, due int64) error {
 }
 
 const callbackColumns = `id, job_id, app, operation, event, endpoint, url, method, format, created_at, give_up_at, state, due_at,
-	attempts, interrupted, round, rescued, settled_at, waiting, last_status, last_error, resent`
+	attempts, interrupted, round, rescued, settled_at, waiting, last_status, last_error, resent,
+	seq, order_key, deliver_at, expires_at, reason`
 
 func scanCallback(row *scanner) *job.Callback {
-	return &job.Callback{ID: row.id(), JobID: row.id(), App: row.text(), Operation: row.text(), Event: job.Event(row.text()),
+	cb := &job.Callback{ID: row.id(), JobID: row.id(), App: row.text(), Operation: row.text(), Event: job.Event(row.text()),
 		Endpoint: row.text(), URL: row.text(), Method: row.text(), Format: row.text(), CreatedAt: row.time(), GiveUpAt: row.time(),
 		State: job.CallbackState(row.int()), DueAt: row.time(), Attempts: int(row.int()), Interrupted: int(row.int()),
 		Round: int(row.int()), Rescued: row.bool(), SettledAt: row.time(), Waiting: row.text(), LastStatus: int(row.int()), LastError: job.Class(row.text()), Resent: row.bool()}
+	cb.Sequence, cb.OrderKey, cb.DeliverAt, cb.ExpiresAt, cb.Reason = row.int(), row.text(), row.time(), row.time(), row.text()
+	cb.Ordered = cb.Sequence > 0
+	return cb
 }
 
 // ClaimCallbacks implements job.Deliveries.
@@ -106,12 +114,19 @@ func (s *Store) DueCallbacks(ctx context.Context) ([]job.Due, error) {
 func (s *Store) SettleAttempt(ctx context.Context, st job.Settlement) error {
 	s.w.starts.end(st.Callback.ID)
 	after := settled(st)
-	did := answeredIf(!st.Callback.Event.Terminal())
+	did := answeredIf(!st.Callback.Event.Terminal() || st.Callback.Ordered)
 	var gone happened
 	err := s.write(ctx, func(c *conn) error {
 		gone = happened{}
-		if err := c.settleEarly(st, after, did); err != nil {
-			return err
+		if did != nil {
+			*did = answered{}
+		}
+		question := st.Question
+		if st.State == job.Pending {
+			var err error
+			if question, err = c.settleUnwanted(st, after); err != nil {
+				return err
+			}
 		}
 		b := c.bind(`UPDATE callbacks SET state = ?2, due_at = ?3, attempt_at = 0, attempts = ?4, settled_at = ?5, waiting = ?6,
 				last_status = ?7, last_error = ?8, rescued = ?9 WHERE key = ?1 AND state = 1`).
@@ -128,6 +143,11 @@ func (s *Store) SettleAttempt(ctx context.Context, st job.Settlement) error {
 		if c.Changes() == 0 {
 			return c.missing("callbacks", after.ID)
 		}
+		if after.Reason != "" {
+			if err := c.setReason(after); err != nil {
+				return err
+			}
+		}
 		if st.Disable != nil {
 			if err := s.disable(ctx, c, *st.Disable, &gone); err != nil && !errors.Is(err, job.ErrNotFound) {
 				return err
@@ -136,8 +156,8 @@ func (s *Store) SettleAttempt(ctx context.Context, st job.Settlement) error {
 		if err := c.insertAttempt(after.ID, st.Attempt); err != nil || did == nil || after.State == job.Pending {
 			return err
 		}
-		if st.Question != nil {
-			if err := c.answer(after.JobID, after.ID, *st.Question, st.At, did); err != nil {
+		if question != nil {
+			if err := c.answer(after.JobID, after.ID, *question, st.At, did); err != nil {
 				return err
 			}
 		}
@@ -164,7 +184,7 @@ func (s *Store) SettleAttempt(ctx context.Context, st job.Settlement) error {
 // settled is the callback as it is after st.
 func settled(st job.Settlement) *job.Callback {
 	after := *st.Callback
-	after.State, after.Waiting = st.State, st.Waiting
+	after.State, after.Waiting, after.Reason = st.State, st.Waiting, st.Reason
 	if st.State == job.Pending {
 		after.DueAt = st.DueAt
 	} else {
@@ -207,20 +227,27 @@ func (s *Store) Resend(ctx context.Context, app string, id job.ID, now, giveUp t
 // resend makes a callback pending again.
 func (c *conn) resend(app string, item job.BulkItem, now time.Time) (cb *job.Callback, err error) {
 	id := item.ID
+	var before *job.Callback
+	err = c.bind(`SELECT ` + callbackColumns + ` FROM callbacks WHERE key = ? AND id = ? AND app = ?`).key(id).id(id).text(app).
+		each(func(row *scanner) { before = scanCallback(row) })
+	if err != nil || before == nil {
+		return nil, cmp.Or(err, job.ErrNotFound)
+	}
 	// One that is claimed is in flight, or about to be: that is what was asked for.
 	// One that waits for an earlier one goes on waiting.
 	err = c.bind(`UPDATE callbacks SET round = iif(state = 1, round, attempts), give_up_at = iif(state = 1, give_up_at, ?5), state = 1,
 				due_at = iif(due_at <= 0, due_at, ?4), settled_at = 0, waiting = iif(due_at = -1, waiting, ''),
+				unwanted = 0, reason = '', expires_at = iif(state = 1, expires_at, 0),
 				resent = resent OR state > 1 AND event NOT IN ` + terminalEvents + ` AND (SELECT state >= 4 FROM jobs j WHERE j.key = job)
 			WHERE key = ?1 AND id = ?2 AND app = ?3`).
 		key(id).id(id).text(app).time(now).time(item.GiveUp).exec()
+	if err == nil && before.Ordered && before.State != job.Pending {
+		err = c.queueUp(id)
+	}
 	if err != nil {
 		return nil, err
 	}
 	err = c.bind(`SELECT ` + callbackColumns + ` FROM callbacks WHERE key = ? AND id = ? AND app = ?`).key(id).id(id).text(app).
 		each(func(row *scanner) { cb = scanCallback(row) })
-	if err == nil && cb == nil {
-		err = job.ErrNotFound
-	}
 	return cb, err
 }

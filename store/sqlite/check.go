@@ -34,7 +34,10 @@ var contradictions = []struct{ what, query string }{
 	{"jobs that are at their end and still due, or neither", `SELECT count(*) FROM jobs WHERE (state >= 4) <> (due_at IS NULL)`},
 	{"callbacks in a state that there is not", `SELECT count(*) FROM callbacks WHERE state NOT BETWEEN 1 AND 4`},
 	{"callbacks that are settled and still due, or neither", `SELECT count(*) FROM callbacks WHERE (state > 1) <> (due_at IS NULL)`},
-	{"callbacks that wait for none before them", `SELECT count(*) FROM callbacks b WHERE due_at = -1 AND ` + nothingBefore},
+	{"callbacks that wait for none before them", `SELECT count(*) FROM callbacks b WHERE due_at = -1 AND ` + nothingBefore + ` AND ` + noneInLine},
+	{"lines where two have their turn", `SELECT count(*) FROM (SELECT 1 FROM callbacks WHERE state = 1 AND seq IS NOT NULL AND due_at <> -1
+		GROUP BY lane, order_key HAVING count(*) > 1)`},
+	{"numbers that were given twice", `SELECT count(*) FROM (SELECT 1 FROM callbacks WHERE seq IS NOT NULL GROUP BY lane, order_key, seq HAVING count(*) > 1)`},
 	{"request bodies of another size", `SELECT count(*) FROM requests WHERE body_ref IS NULL AND body_size <> coalesce(length(body), 0)`},
 	{"result bodies of another size", `SELECT count(*) FROM results WHERE body_ref IS NULL AND body_size <> coalesce(length(body), 0)`},
 }

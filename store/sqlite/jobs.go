@@ -19,30 +19,36 @@ func (s *Store) Accept(ctx context.Context, a job.Acceptance) (job.Receipt, erro
 	if a.Finish != nil {
 		after = finished(*a.Finish)
 	}
+	did := orderedIf(anyInLine(a.Callbacks) || a.Finish != nil && anyInLine(a.Finish.Callbacks))
 	err := s.write(ctx, func(c *conn) error {
 		receipt = job.Receipt{ID: a.Job.ID}
+		if did != nil {
+			*did = ordered{}
+		}
 		if a.Key != "" {
 			if err := c.remember(a, &receipt); err != nil || receipt.Repeated {
 				return err
 			}
 		}
 		if a.Finish != nil {
-			return c.insertEnded(after, *a.Finish)
+			return c.insertEnded(after, *a.Finish, did)
 		}
 		if err := c.insertJob(a.Job, dueAt(a.Claimed, a.Job.DueAt, a.Job.CreatedAt)); err != nil {
 			return err
 		}
-		return c.insertCallbacks(a.Callbacks)
+		return c.insertCallbacks(a.Callbacks, did)
 	}, func(emit func(job.Change)) {
 		switch {
 		case receipt.Repeated:
+			return
 		case a.Finish != nil:
 			announceFinish(emit, after, *a.Finish)
 		default:
 			emit(job.Change{Kind: job.JobAccepted, Job: a.Job, Claimed: a.Claimed})
-			for _, o := range a.Callbacks {
-				emit(job.Change{Kind: job.CallbackOwed, Job: a.Job, Callback: o.Callback})
-			}
+			announceCallbacks(emit, a.Job, a.Callbacks)
+		}
+		if did != nil {
+			did.announce(emit, after)
 		}
 	})
 	if err != nil {
@@ -85,7 +91,11 @@ func (c *conn) insertJob(j *job.Job, due int64) error {
 		VALUES (?1, ?2, ?3, ?4, ?5, iif(?6 < 0, NULL, ?6), ?7, ?8, ?8, ?9, ?10, ?11, 0, 0, ?12, ?13, ?14, ?15, ?16, ?17)`).
 		key(j.ID).id(j.ID).text(j.App).text(j.Operation).int(int64(j.State)).int(due).time(j.CreatedAt).time(j.StartedAt).time(j.FinishedAt).
 		time(j.Deadline).int(int64(j.Runs)).opt(encodeTargets(j.Targets)).bool(j.Early).blob(j.Request.Authorization)
-	if err := b.resultHead(j.Result).exec(); err != nil {
+	err := b.resultHead(j.Result).exec()
+	if err == nil && (!j.ScheduledAt.IsZero() || !j.ExpiresAt.IsZero()) {
+		err = c.bind(`UPDATE jobs SET scheduled_at = ?, expires_at = ? WHERE key = ?`).time(j.ScheduledAt).time(j.ExpiresAt).key(j.ID).exec()
+	}
+	if err != nil {
 		return err
 	}
 	r := &j.Request
@@ -96,19 +106,27 @@ func (c *conn) insertJob(j *job.Job, due int64) error {
 }
 
 // insertEnded stores a job together with its end.
-func (c *conn) insertEnded(after *job.Job, f job.Finish) error {
+func (c *conn) insertEnded(after *job.Job, f job.Finish, did *ordered) error {
 	if err := c.insertJob(after, -1); err != nil {
 		return err
 	}
 	if err := c.insertOutcome(after.ID, f); err != nil {
 		return err
 	}
-	return c.insertCallbacks(f.Callbacks)
+	return c.insertCallbacks(f.Callbacks, did)
 }
 
-func (c *conn) insertCallbacks(owed []job.OwedCallback) error {
+// insertCallbacks stores what is owed. did is nil where none of it is of an ordered
+// endpoint.
+func (c *conn) insertCallbacks(owed []job.OwedCallback, did *ordered) error {
 	for _, o := range owed {
-		if err := c.insertCallback(o); err != nil {
+		var err error
+		if o.Callback.Ordered {
+			err = c.insertBehind(o, false, did)
+		} else {
+			err = c.insertCallback(o)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -190,8 +208,15 @@ func (s *Store) putBack(ctx context.Context, sql string, ids []job.ID, now time.
 func (s *Store) Overdue(ctx context.Context, now time.Time, limit int) (jobs []*job.Job, err error) {
 	var ids []job.ID
 	err = s.read(ctx, func(c *conn) error {
-		return c.bind(`SELECT id FROM jobs WHERE deadline > 0 AND deadline <= ? AND due_at IS NOT NULL ORDER BY deadline LIMIT ?`).
+		err := c.bind(`SELECT id FROM jobs WHERE deadline > 0 AND deadline <= ? AND due_at IS NOT NULL ORDER BY deadline LIMIT ?`).
 			time(now).int(int64(limit)).each(func(row *scanner) { ids = append(ids, row.id()) })
+		if err != nil || len(ids) >= limit {
+			return err
+		}
+		// One that is claimed may have begun: that is known where it is in memory.
+		return c.bind(`SELECT id FROM jobs INDEXED BY jobs_expiring WHERE expires_at > 0 AND expires_at <= ?1 AND due_at IS NOT NULL AND due_at > 0
+			AND state = 1 AND (deadline = 0 OR deadline > ?1) ORDER BY expires_at LIMIT ?2`).
+			time(now).int(int64(limit - len(ids))).each(func(row *scanner) { ids = append(ids, row.id()) })
 	})
 	if err != nil {
 		return nil, fmt.Errorf("find overdue jobs: %w", err)
@@ -267,7 +292,7 @@ func (s *Store) FinishRun(ctx context.Context, f job.Finish) error {
 func (s *Store) finishing(f job.Finish) *op {
 	s.w.starts.end(f.Job.ID)
 	after := finished(f)
-	did := orderedIf(mayBeEarly(f))
+	did := orderedIf(mayBeEarly(f) || anyInLine(f.Callbacks))
 	return &op{apply: func(c *conn) error {
 		if err := c.updateFinished(after, f); err != nil {
 			return err
@@ -275,7 +300,7 @@ func (s *Store) finishing(f job.Finish) *op {
 		if did != nil {
 			return c.finishEarly(f, did)
 		}
-		return c.insertCallbacks(f.Callbacks)
+		return c.insertCallbacks(f.Callbacks, nil)
 	}, announce: func(emit func(job.Change)) {
 		if did == nil || !did.early {
 			announceFinish(emit, after, f)
@@ -322,8 +347,15 @@ func announceFinish(emit func(job.Change), after *job.Job, f job.Finish) {
 		kind = job.JobRetried
 	}
 	emit(job.Change{Kind: kind, Job: after})
-	for _, o := range f.Callbacks {
-		emit(job.Change{Kind: job.CallbackOwed, Job: after, Callback: o.Callback, Claimed: o.Claimed})
+	announceCallbacks(emit, after, f.Callbacks)
+}
+
+// announceCallbacks leaves out those of ordered endpoints, which their insertion knows.
+func announceCallbacks(emit func(job.Change), j *job.Job, owed []job.OwedCallback) {
+	for _, o := range owed {
+		if !o.Callback.Ordered {
+			emit(job.Change{Kind: job.CallbackOwed, Job: j, Callback: o.Callback, Claimed: o.Claimed})
+		}
 	}
 }
 

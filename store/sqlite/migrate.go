@@ -1,9 +1,12 @@
 package sqlite
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"time"
+
+	"github.com/ringback/ringback/job"
 )
 
 // migrate brings the schema up to date: each file below migrations is applied
@@ -40,12 +43,21 @@ func (c *conn) migrate() error {
 
 // rescue releases what was claimed when the last process ended. What had begun
 // counts as interrupted and is at the start again; what waits for an upstream goes on
-// to. All of it is due now, but for early callbacks of jobs that have ended: these are
-// discarded.
-func (c *conn) rescue(now time.Time) error {
+// to. All of it is due now, but for callbacks that nobody wants any more, as the early ones
+// of jobs that have ended: these are discarded.
+func (c *conn) rescue(now time.Time) (err error) {
+	if err := c.bind("BEGIN IMMEDIATE").exec(); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.bind("ROLLBACK").exec())
+			return
+		}
+		err = c.bind("COMMIT").exec()
+	}()
 	ms := now.UnixMilli()
-	return c.Exec(fmt.Sprintf(`
-BEGIN IMMEDIATE;
+	err = c.Exec(fmt.Sprintf(`
 INSERT OR REPLACE INTO runs (job, n, started_at, finished_at, error)
   SELECT key, runs, run_at, %[1]d, '%[2]s'
   FROM jobs INDEXED BY jobs_due WHERE due_at = 0 AND (state = 2 OR state = 3 AND key NOT IN (SELECT key FROM waits));
@@ -56,12 +68,41 @@ UPDATE jobs INDEXED BY jobs_due SET due_at = %[1]d, rescued = 1, interrupted = i
 INSERT OR REPLACE INTO attempts (callback, n, started_at, dns, connect, tls, first_byte, total, address, status, content_type, error, truncated)
   SELECT key, attempts, attempt_at, 0, 0, 0, 0, 0, '', 0, '', 'interrupted', 0
   FROM callbacks INDEXED BY callbacks_due WHERE due_at = 0 AND attempt_at > 0;
-UPDATE callbacks INDEXED BY callbacks_due SET state = 4, due_at = NULL, settled_at = %[1]d, waiting = '', interrupted = interrupted + (attempt_at > 0),
-    last_error = iif(attempt_at > 0, 'interrupted', last_error), last_status = iif(attempt_at > 0, 0, last_status), attempt_at = 0
-  WHERE due_at = 0 AND event NOT IN %[3]s AND NOT resent AND EXISTS (SELECT 1 FROM jobs j WHERE j.key = job AND j.state >= 4);
-UPDATE callbacks INDEXED BY callbacks_due SET due_at = %[1]d, rescued = 1, interrupted = interrupted + (attempt_at > 0), attempt_at = 0,
+UPDATE callbacks INDEXED BY callbacks_due SET unwanted = 2
+  WHERE due_at = 0 AND unwanted = 0 AND event NOT IN %[3]s AND NOT resent AND EXISTS (SELECT 1 FROM jobs j WHERE j.key = job AND j.state >= 4);
+UPDATE callbacks INDEXED BY callbacks_due SET due_at = %[1]d, rescued = iif(unwanted = 0, 1, rescued), interrupted = interrupted + (attempt_at > 0), attempt_at = 0,
     last_error = iif(attempt_at > 0, 'interrupted', last_error), last_status = iif(attempt_at > 0, 0, last_status)
-  WHERE due_at = 0;
-UPDATE callbacks AS b INDEXED BY callbacks_behind SET due_at = %[1]d, waiting = '' WHERE due_at = -1 AND %[4]s;
-COMMIT`, ms, `{"code":"interrupted","message":"the gateway stopped during the run"}`, terminalEvents, nothingBefore))
+  WHERE due_at = 0;`, ms, `{"code":"interrupted","message":"the gateway stopped during the run"}`, terminalEvents))
+	if err != nil {
+		return err
+	}
+	return c.discardUnwanted(ms)
+}
+
+// discardUnwanted discards what was claimed though nobody wants it any more.
+func (c *conn) discardUnwanted(at int64) error {
+	for unwanted, reason := range map[int64]string{1: job.ReasonSkipped, 2: ""} {
+		pending, err := c.callbacks(`INDEXED BY callbacks_unwanted WHERE unwanted > 0 AND state = 1 AND unwanted = ?`, func(b *binder) { b.int(unwanted) })
+		if err != nil {
+			return err
+		}
+		var did answered
+		if err := c.discard(pending, at, reason, &did.ordered); err != nil {
+			return err
+		}
+		for _, cb := range pending {
+			if err := c.bind(`UPDATE callbacks SET unwanted = 0 WHERE key = ?`).key(cb.ID).exec(); err != nil {
+				return err
+			}
+			if cb.Event == job.EventAsk {
+				if err := c.answer(cb.JobID, cb.ID, *unanswered, timeOf(at), &did); err != nil {
+					return err
+				}
+			}
+			if err := c.releaseEarly(cb, at, &did.ordered); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

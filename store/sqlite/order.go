@@ -10,7 +10,8 @@ import (
 
 // The early callbacks of a job, those owed before its end, are sent one after the
 // other to each destination: one that is stored while an older one is pending has
-// due_at -1 until that is settled. All that follows from a settlement or from the
+// due_at -1 until that is settled. So has one in the line of an ordered endpoint (see
+// line.go) whose turn has not come. All that follows from a settlement or from the
 // job's end is in its transaction, so that nothing waits for what is not there.
 
 // terminalEvents are job.Events; the index callbacks_early has them, too.
@@ -23,6 +24,7 @@ const behind = -1 // the due_at of a callback that waits for an older one
 type ordered struct {
 	early           bool // of an end: it is that of such a job
 	discarded, owed []*job.Callback
+	freed           []*job.Callback // of other jobs, too
 }
 
 // orderedIf is nil where there is nothing to keep in order, as for nearly all.
@@ -38,6 +40,7 @@ func (o ordered) announce(emit func(job.Change), j *job.Job) {
 		emit(job.Change{Kind: job.CallbackSettled, Callback: cb})
 	}
 	announceOwed(emit, j, o.owed)
+	announceOwed(emit, nil, o.freed)
 }
 
 func announceOwed(emit func(job.Change), j *job.Job, owed []*job.Callback) {
@@ -46,22 +49,27 @@ func announceOwed(emit func(job.Change), j *job.Job, owed []*job.Callback) {
 	}
 }
 
-// settleEarly makes after the end of a callback where it is an early one that would be
-// tried again though its job has ended. did is nil for all that are not early.
-func (c *conn) settleEarly(st job.Settlement, after *job.Callback, did *answered) error {
-	if did == nil {
-		return nil
+// settleUnwanted makes after the end of a callback that would be tried again, where it
+// was discarded while it was claimed, or is an early one whose job has ended. It returns
+// how a question ends with it.
+func (c *conn) settleUnwanted(st job.Settlement, after *job.Callback) (end *job.QuestionEnd, err error) {
+	var unwanted bool
+	err = c.bind(`SELECT unwanted FROM callbacks WHERE key = ?`).key(after.ID).each(func(row *scanner) { unwanted = row.bool() })
+	obsolete := false
+	if err == nil && !unwanted && !after.Event.Terminal() {
+		obsolete, err = c.obsolete(after.ID)
 	}
-	*did = answered{}
-	if st.State != job.Pending {
-		return nil
-	}
-	obsolete, err := c.obsolete(after.ID)
-	if obsolete {
+	if unwanted || obsolete {
 		st.State, st.Waiting = job.Discarded, ""
 	}
+	if unwanted {
+		st.Reason = job.ReasonSkipped
+		if after.Event == job.EventAsk && st.Question == nil {
+			st.Question = unanswered
+		}
+	}
 	*after = *settled(st)
-	return err
+	return st.Question, err
 }
 
 // mayBeEarly tells whether a finish may be about a job that has owed callbacks before.
@@ -85,7 +93,7 @@ func (c *conn) finishEarly(f job.Finish, did *ordered) error {
 			return err
 		}
 		if !did.early {
-			return c.insertCallbacks(f.Callbacks)
+			return c.insertCallbacks(f.Callbacks, did)
 		}
 	}
 	if err := c.closeQuestions(f, did); err != nil || !did.early {
@@ -102,7 +110,7 @@ func (c *conn) endEarly(f job.Finish, did *ordered) error {
 	if err != nil {
 		return err
 	}
-	if err := c.discard(pending, millis(f.At), did); err != nil {
+	if err := c.discard(pending, millis(f.At), "", did); err != nil {
 		return err
 	}
 	return c.insertOrdered(f.Callbacks, did)
@@ -116,15 +124,23 @@ func (c *conn) callbacks(clause string, bind func(*binder)) (found []*job.Callba
 	return found, err
 }
 
-func (c *conn) discard(pending []*job.Callback, at int64, did *ordered) error {
+// discard ends callbacks that are pending and not claimed, and lets those follow that
+// are next in their lines. What waits for them as early ones is not released.
+func (c *conn) discard(pending []*job.Callback, at int64, reason string, did *ordered) error {
 	for _, cb := range pending {
-		err := c.bind(`UPDATE callbacks SET state = 4, due_at = NULL, settled_at = ?2, waiting = '' WHERE key = ?1`).key(cb.ID).int(at).exec()
+		err := c.bind(`UPDATE callbacks SET state = 4, due_at = NULL, settled_at = ?2, waiting = '', reason = ?3 WHERE key = ?1`).
+			key(cb.ID).int(at).text(reason).exec()
 		if err != nil {
 			return err
 		}
-		cb.State, cb.DueAt, cb.SettledAt, cb.Waiting = job.Discarded, timeOf(0), timeOf(at), ""
+		cb.State, cb.DueAt, cb.SettledAt, cb.Waiting, cb.Reason = job.Discarded, timeOf(0), timeOf(at), "", reason
 	}
 	did.discarded = append(did.discarded, pending...)
+	for _, cb := range pending {
+		if err := c.releaseLine(cb, at, did); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -132,39 +148,62 @@ func (c *conn) discard(pending []*job.Callback, at int64, did *ordered) error {
 // ones that are pending.
 func (c *conn) insertOrdered(owed []job.OwedCallback, did *ordered) error {
 	for _, o := range owed {
-		cb, due := *o.Callback, dueAt(false, o.Callback.DueAt, o.Callback.CreatedAt)
+		behindEarly := false
 		err := c.bind(`SELECT 1 FROM callbacks INDEXED BY callbacks_early
 			WHERE job = ? AND state = 1 AND event NOT IN ` + terminalEvents + ` AND endpoint = ? AND url = ? LIMIT 1`).
-			key(cb.JobID).text(cb.Endpoint).text(cb.URL).each(func(*scanner) { due = behind })
+			key(o.Callback.JobID).text(o.Callback.Endpoint).text(o.Callback.URL).each(func(*scanner) { behindEarly = true })
+		if err == nil {
+			err = c.insertBehind(o, behindEarly, did)
+		}
 		if err != nil {
 			return err
 		}
-		if due == behind {
-			cb.DueAt, cb.Waiting = timeOf(0), job.WaitingOrder
-		}
-		if err := c.insertCallbackDue(&cb, due); err != nil {
-			return err
-		}
-		did.owed = append(did.owed, &cb)
 	}
 	return nil
+}
+
+// insertBehind stores a callback that may have to wait for its turn.
+func (c *conn) insertBehind(o job.OwedCallback, waits bool, did *ordered) error {
+	cb, due := *o.Callback, dueAt(false, o.Callback.DueAt, o.Callback.CreatedAt)
+	if cb.Ordered {
+		occupied, err := c.joinLine(&cb)
+		if err != nil {
+			return err
+		}
+		waits = waits || occupied
+	}
+	if waits {
+		cb.DueAt, cb.Waiting, due = timeOf(0), job.WaitingOrder, behind
+	}
+	did.owed = append(did.owed, &cb)
+	return c.insertCallbackDue(&cb, due)
 }
 
 // release makes those due at a time that wait behind nothing but a callback that was
 // settled.
 func (c *conn) release(settled *job.Callback, at int64, did *ordered) error {
-	free, err := c.callbacks(`b INDEXED BY callbacks_behind WHERE job = ? AND due_at = -1 AND endpoint = ? AND url = ? AND `+nothingBefore+` ORDER BY key`,
+	if err := c.releaseEarly(settled, at, did); err != nil {
+		return err
+	}
+	return c.releaseLine(settled, at, did)
+}
+
+// releaseEarly is release for what waits for an early callback.
+func (c *conn) releaseEarly(settled *job.Callback, at int64, did *ordered) error {
+	if settled.Event.Terminal() {
+		return nil
+	}
+	free, err := c.callbacks(`b INDEXED BY callbacks_behind WHERE job = ? AND due_at = -1 AND endpoint = ? AND url = ? AND `+nothingBefore+` AND `+noneInLine+` ORDER BY key`,
 		func(b *binder) { b.key(settled.JobID).text(settled.Endpoint).text(settled.URL) })
 	if err != nil {
 		return err
 	}
 	for _, cb := range free {
-		if err := c.bind(`UPDATE callbacks SET due_at = ?2, waiting = '' WHERE key = ?1`).key(cb.ID).int(max(at, 1)).exec(); err != nil {
+		if err := c.comeToTurn(cb, at); err != nil {
 			return err
 		}
-		cb.DueAt, cb.Waiting = timeOf(max(at, 1)), ""
 	}
-	did.owed = append(did.owed, free...)
+	did.freed = append(did.freed, free...)
 	return nil
 }
 
@@ -240,15 +279,16 @@ func (c *conn) replace(owed []job.OwedCallback, at int64, did *ordered) error {
 		if err != nil {
 			return err
 		}
-		if err := c.discard(old, at, did); err != nil {
+		if err := c.discard(old, at, "", did); err != nil {
 			return err
 		}
 	}
+	replaced := did.discarded
 	if err := c.insertOrdered(owed, did); err != nil {
 		return err
 	}
 	var errs []error
-	for _, old := range did.discarded { // others may have waited for them
+	for _, old := range replaced { // others may have waited for them
 		errs = append(errs, c.release(old, at, did))
 	}
 	return errors.Join(errs...)

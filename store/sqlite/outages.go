@@ -20,12 +20,16 @@ func scanOutage(row *scanner, e *job.Endpoint) {
 type happened struct {
 	pauses []job.Pause
 	event  *job.Acceptance // stored
+	line   *ordered        // what became of its callbacks; nil: none is in a line
 }
 
 func (h happened) announce(emit func(job.Change)) {
 	announcePauses(emit, h.pauses)
 	if h.event != nil {
 		announceFinish(emit, finished(*h.event.Finish), *h.event.Finish)
+	}
+	if h.line != nil {
+		h.line.announce(emit, finished(*h.event.Finish))
 	}
 }
 
@@ -34,8 +38,8 @@ func (c *conn) tell(event *job.Acceptance, did *happened) error {
 	if event == nil {
 		return nil
 	}
-	did.event = event
-	return c.insertEnded(finished(*event.Finish), *event.Finish)
+	did.event, did.line = event, orderedIf(anyInLine(event.Finish.Callbacks))
+	return c.insertEnded(finished(*event.Finish), *event.Finish, did.line)
 }
 
 // mayBeOperational refuses a second operational endpoint of an app. It comes before
@@ -201,8 +205,8 @@ func (s *Store) DiscardWaiting(ctx context.Context, app, name string, at time.Ti
 			return err
 		}
 		for _, cb := range waiting {
-			one, err := c.discardWaiting(cb, at)
-			if err != nil {
+			one := &answered{}
+			if _, err := c.discardOne(cb, at, job.ReasonSkipped, one); err != nil {
 				return err
 			}
 			did = append(did, one)
@@ -217,22 +221,4 @@ func (s *Store) DiscardWaiting(ctx context.Context, app, name string, at time.Ti
 		}
 	})
 	return n, wrap(err, "discard what waits for endpoint %s", name)
-}
-
-// discardWaiting discards one callback, which no question waits for then, nor any other.
-func (c *conn) discardWaiting(cb *job.Callback, at time.Time) (*answered, error) {
-	did := &answered{}
-	if err := c.discard([]*job.Callback{cb}, millis(at), &did.ordered); err != nil {
-		return nil, err
-	}
-	if cb.Event == job.EventAsk {
-		end := job.QuestionEnd{Error: &job.Error{Code: job.CodeUnanswered, Message: "the question was discarded: its endpoint is disabled"}}
-		if err := c.answer(cb.JobID, cb.ID, end, at, did); err != nil {
-			return nil, err
-		}
-	}
-	if cb.Event.Terminal() {
-		return did, nil
-	}
-	return did, c.release(cb, millis(at), &did.ordered)
 }

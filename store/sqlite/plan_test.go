@@ -73,7 +73,7 @@ func useAll(t *testing.T, s *Store) {
 	_, err3 = s.KnownBodies(ctx, []string{"a"})
 	_, err4 = s.Job(ctx, "shop", j.ID)
 	check(err1, err2, err3, err4, s.SettleAttempt(ctx, job.Settlement{Callback: cb, State: job.Dead, At: now}))
-	check(useEarly(ctx, s))
+	check(useEarly(ctx, s), useLines(ctx, t, s))
 	_, _, err = s.Purge(ctx, now.Add(time.Hour), now.Add(time.Hour), 10)
 	check(err)
 	listAll(ctx, check, s)

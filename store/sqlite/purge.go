@@ -32,6 +32,9 @@ func (s *Store) Purge(ctx context.Context, before, keysBefore time.Time, limit i
 			}
 		}
 		n = len(keys)
+		if err := c.purgeSequences(before, limit); err != nil {
+			return err
+		}
 		// A key is as old as its job: younger ones than before still have theirs.
 		return c.bind(`DELETE FROM idempotency WHERE (app, operation, key) IN (
 			SELECT i.app, i.operation, i.key FROM idempotency i WHERE i.created_at < ?1

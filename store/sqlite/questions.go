@@ -134,9 +134,9 @@ type answered struct {
 	key string
 }
 
-// answeredIf is nil where there can be no question, as for nearly all.
-func answeredIf(early bool) *answered {
-	if !early {
+// answeredIf is nil where there can be no question and no line, as for nearly all.
+func answeredIf(needed bool) *answered {
+	if !needed {
 		return nil
 	}
 	return &answered{}
@@ -184,7 +184,7 @@ func (c *conn) discardAsking(id job.ID, at time.Time, which string, callback job
 	if err != nil {
 		return err
 	}
-	if err := c.discard(pending, millis(at), did); err != nil {
+	if err := c.discard(pending, millis(at), "", did); err != nil {
 		return err
 	}
 	for _, cb := range pending {

@@ -24,7 +24,7 @@ func checkModel(t *testing.T, fresh func(testing.TB) Harness) {
 		}
 	}
 	rapid.Check(t, func(rt *rapid.T) {
-		m := &model{rt: rt, world: newWorld(rt, t, fresh(t)), keys: map[string]job.ID{}}
+		m := &model{rt: rt, world: newWorld(rt, t, fresh(t)), keys: map[string]job.ID{}, lines: map[modelLine]lastNumber{}, floors: map[string]int64{}}
 		defer m.close()
 		rt.Repeat(map[string]func(*rapid.T){
 			"accept":  func(*rapid.T) { m.acceptOne() },
@@ -37,6 +37,8 @@ func checkModel(t *testing.T, fresh func(testing.TB) Harness) {
 			"attempt": func(*rapid.T) { m.attemptOne() },
 			"settle":  func(*rapid.T) { m.settleOne() },
 			"resend":  func(*rapid.T) { m.resendOne() },
+			"discard": func(*rapid.T) { m.discardOne() },
+			"expire":  func(*rapid.T) { m.expireSome() },
 			"pass":    func(*rapid.T) { m.pass(time.Duration(rapid.IntRange(1, 5).Draw(rt, "seconds")) * time.Second) },
 			"purge":   func(*rapid.T) { m.purgeSome() },
 			"end":     func(*rapid.T) { m.endOne() },
@@ -58,6 +60,8 @@ type model struct {
 	jobs      []*modelJob // oldest first
 	callbacks []*modelCallback
 	keys      map[string]job.ID
+	lines     map[modelLine]lastNumber
+	floors    map[string]int64 // by lane
 }
 
 type modelJob struct {
@@ -72,6 +76,8 @@ type modelCallback struct {
 	claimed bool
 	begun   bool
 	tries   []string
+	// unwanted: it was discarded while it was claimed.
+	unwanted bool
 }
 
 // pick chooses one of those that match, nil where none does.
@@ -191,6 +197,7 @@ func (m *model) finishOne() {
 		}
 		m.no(m.FinishRun(m.ctx, f))
 		m.discardEarly(j, f.At)
+		m.release()
 		m.addCallbacks(f.Callbacks)
 		j.end(f.State, f.At)
 		if f.Progress != nil {
@@ -231,7 +238,8 @@ func (j *modelJob) end(state job.State, at time.Time) {
 
 func (m *model) oweOne(j *job.Job, f *job.Finish) {
 	cb := m.owe(j, rapid.SampledFrom(modelURLs).Draw(m.rt, "url"))
-	f.Callbacks = append(f.Callbacks, job.OwedCallback{Callback: cb, Claimed: !j.Early && m.yes("claimed")})
+	m.schedule(cb)
+	f.Callbacks = append(f.Callbacks, job.OwedCallback{Callback: cb, Claimed: !j.Early && !cb.Ordered && cb.DeliverAt.IsZero() && m.yes("claimed")})
 }
 
 func (m *model) cancelOne() {
@@ -246,6 +254,7 @@ func (m *model) cancelOne() {
 	}
 	m.no(err)
 	m.discardEarly(j, m.now())
+	m.release()
 	j.end(job.Canceled, m.now())
 	j.Error, j.Wait = nil, nil
 }
@@ -304,8 +313,11 @@ func (m *model) settleOne() {
 		s.Attempt = nil
 	}
 	m.no(m.SettleAttempt(m.ctx, s))
-	if state == job.Pending && m.obsolete(cb) {
+	if state == job.Pending && (m.obsolete(cb) || cb.unwanted) {
 		state, s.DueAt, s.Waiting = job.Discarded, time.Time{}, ""
+		if cb.unwanted {
+			cb.Reason = job.ReasonSkipped
+		}
 	}
 	cb.State, cb.DueAt, cb.Waiting, cb.Attempts, cb.claimed, cb.begun = state, s.DueAt, s.Waiting, asClaimed.Attempts, false, false
 	if state != job.Pending {
@@ -326,12 +338,18 @@ func (m *model) resendOne() {
 	giveUp := m.now().Add(time.Hour)
 	_, err := m.Resend(m.ctx, cb.App, cb.ID, m.now(), giveUp)
 	m.no(err)
-	if cb.State != job.Pending {
+	again := cb.State != job.Pending
+	cb.unwanted, cb.Reason = false, ""
+	if again {
+		cb.ExpiresAt = time.Time{}
 		cb.Resent = m.obsolete(cb) || cb.Resent
 		cb.Round, cb.GiveUpAt, cb.State, cb.SettledAt = cb.Attempts, giveUp, job.Pending, time.Time{}
 	}
 	if cb.Waiting != job.WaitingOrder {
 		cb.DueAt, cb.Waiting = m.now(), ""
+	}
+	if again && m.behindInLine(cb) {
+		cb.DueAt, cb.Waiting = time.Time{}, job.WaitingOrder
 	}
 }
 
@@ -356,6 +374,7 @@ func (m *model) purgeSome() {
 			delete(m.keys, key)
 		}
 	}
+	m.forgetLines(before)
 	n, _, err := m.Purge(m.ctx, before, m.now().Add(time.Hour), forever)
 	m.no(err)
 	m.equal("purged", n, len(gone))
@@ -394,7 +413,10 @@ func (m *model) endOne() {
 			cb.LastStatus, cb.LastError = 0, "interrupted"
 			cb.tries = append(cb.tries, fmt.Sprint(cb.Attempts, " interrupted"))
 		}
-		if m.obsolete(cb) {
+		if cb.unwanted {
+			cb.Reason = job.ReasonSkipped
+		}
+		if cb.unwanted || m.obsolete(cb) {
 			cb.discard(m.now())
 			continue
 		}
@@ -426,6 +448,7 @@ func (m *model) compare() {
 			}
 		}
 	}
+	m.compareTurns()
 	jobs, err := m.Jobs(m.ctx, job.JobFilter{})
 	m.no(err)
 	m.equal("jobs", jobIDs(jobs), reversed(ids))

@@ -14,7 +14,9 @@ import (
 func (m *model) oweEarly(j *job.Job, event job.Event) (owed []job.OwedCallback) {
 	for _, url := range modelURLs {
 		if rapid.IntRange(0, 2).Draw(m.rt, "tell") == 0 {
-			owed = append(owed, m.early(j, event, url))
+			o := m.early(j, event, url)
+			m.schedule(o.Callback)
+			owed = append(owed, o)
 		}
 	}
 	return owed
@@ -26,7 +28,7 @@ func (m *model) addCallbacks(owed []job.OwedCallback) {
 		own := *o.Callback
 		own.Data = nil // reading leaves it out
 		cb := &modelCallback{Callback: &own, claimed: o.Claimed}
-		if m.waits(cb) {
+		if m.joinLine(cb) || m.waits(cb) {
 			cb.DueAt, cb.Waiting = time.Time{}, job.WaitingOrder
 		}
 		m.callbacks = append(m.callbacks, cb)
@@ -44,14 +46,14 @@ func (m *model) waits(cb *modelCallback) bool {
 // release makes those due that wait for nothing any more.
 func (m *model) release() {
 	for _, cb := range m.callbacks {
-		if cb.State == job.Pending && cb.Waiting == job.WaitingOrder && !m.waits(cb) {
-			cb.DueAt, cb.Waiting = m.now(), ""
+		if cb.State == job.Pending && cb.Waiting == job.WaitingOrder && !m.waits(cb) && !m.behindInLine(cb) {
+			m.comeToTurn(cb)
 		}
 	}
 }
 
 func (cb *modelCallback) discard(at time.Time) {
-	cb.State, cb.SettledAt, cb.Waiting, cb.claimed, cb.begun = job.Discarded, at, "", false, false
+	cb.State, cb.SettledAt, cb.Waiting, cb.claimed, cb.begun, cb.unwanted = job.Discarded, at, "", false, false, false
 }
 
 // discardEarly is what the end of a job does to those that are not in memory.

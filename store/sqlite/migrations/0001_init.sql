@@ -43,6 +43,8 @@ CREATE TABLE endpoints (
   failing_last    INTEGER NOT NULL DEFAULT 0,
   failing_told    INTEGER NOT NULL DEFAULT 0,
   operational     INTEGER NOT NULL DEFAULT 0,
+  ordered         INTEGER NOT NULL DEFAULT 0,
+  order_key       TEXT NOT NULL DEFAULT '', -- an expression
   created_at      INTEGER NOT NULL,
   updated_at      INTEGER NOT NULL,
   secret          BLOB NOT NULL,
@@ -124,10 +126,14 @@ CREATE TABLE jobs (
   error         TEXT,             -- JSON
   result_status INTEGER NOT NULL, -- 0: no result
   result_type   TEXT,
-  result_echo   INTEGER NOT NULL
+  result_echo   INTEGER NOT NULL,
+  -- What few jobs have, written by an update of its own.
+  scheduled_at  INTEGER NOT NULL DEFAULT 0, -- it does not begin before
+  expires_at    INTEGER NOT NULL DEFAULT 0  -- no run begins from then on; 0: never
 ) STRICT;
 CREATE INDEX jobs_due ON jobs (operation, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX jobs_overdue ON jobs (deadline) WHERE deadline > 0 AND due_at IS NOT NULL;
+CREATE INDEX jobs_expiring ON jobs (expires_at) WHERE expires_at > 0 AND due_at IS NOT NULL;
 CREATE INDEX jobs_of_app ON jobs (app);
 -- Of the states that few jobs are in: all but succeeded.
 CREATE INDEX jobs_of_state ON jobs (app, state) WHERE state <> 4;
@@ -220,13 +226,25 @@ CREATE TABLE callbacks (
   waiting     TEXT NOT NULL,
   last_status INTEGER NOT NULL,
   last_error  TEXT NOT NULL,
-  resent      INTEGER NOT NULL  -- after the job's end
+  resent      INTEGER NOT NULL, -- after the job's end
+  -- What few callbacks have, written by an update of its own.
+  order_key   TEXT,             -- with seq: of an ordered endpoint
+  seq         INTEGER,          -- its number in the line of lane and order_key
+  deliver_at  INTEGER NOT NULL DEFAULT 0, -- not before; 0: at once
+  expires_at  INTEGER NOT NULL DEFAULT 0, -- 0: never
+  unwanted    INTEGER NOT NULL DEFAULT 0, -- 1: discarded while it was claimed: no other attempt follows
+  reason      TEXT NOT NULL DEFAULT ''    -- why it was discarded
 ) STRICT;
 CREATE INDEX callbacks_due ON callbacks (lane, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX callbacks_of_job ON callbacks (job);
 -- Of those that are pending: the early ones, and what waits for an older one.
 CREATE INDEX callbacks_early ON callbacks (job) WHERE state = 1 AND event NOT IN ('succeeded', 'failed', 'canceled', 'expired');
 CREATE INDEX callbacks_behind ON callbacks (job) WHERE due_at = -1;
+-- The lines of ordered endpoints: what is pending, and of each line the one whose turn it is.
+CREATE INDEX callbacks_line ON callbacks (lane, order_key, seq) WHERE state = 1 AND seq IS NOT NULL;
+CREATE INDEX callbacks_turn ON callbacks (lane, order_key) WHERE state = 1 AND seq IS NOT NULL AND due_at <> -1;
+CREATE INDEX callbacks_unwanted ON callbacks (unwanted) WHERE unwanted > 0 AND state = 1;
+CREATE INDEX callbacks_expiring ON callbacks (expires_at) WHERE state = 1 AND expires_at > 0;
 CREATE INDEX callbacks_of_app ON callbacks (app);
 -- Of the states that few callbacks are in: all but delivered.
 CREATE INDEX callbacks_of_state ON callbacks (app, state) WHERE state <> 2;
@@ -263,6 +281,22 @@ CREATE TABLE callback_bodies (
   body         BLOB,
   data         BLOB
 ) STRICT;
+
+-- The last number that was given in each line. Those that are long unused are deleted;
+-- what they came to stays as the lane's floor, so that no number is ever given again.
+CREATE TABLE sequences (
+  lane      TEXT NOT NULL,
+  order_key TEXT NOT NULL,
+  last      INTEGER NOT NULL,
+  used_at   INTEGER NOT NULL,
+  PRIMARY KEY (lane, order_key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX sequences_age ON sequences (used_at);
+
+CREATE TABLE sequence_floors (
+  lane TEXT PRIMARY KEY,
+  last INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE attempts (
   callback     INTEGER NOT NULL,
