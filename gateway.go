@@ -216,7 +216,7 @@ func (g *Gateway) assemble(ctx context.Context) error {
 		}
 		apiOptions.Operations = append(apiOptions.Operations, op)
 	}
-	apiOptions.ReadPolicy = callback.ReadPolicy
+	apiOptions.ReadPolicy, apiOptions.ExplainURL = callback.ReadPolicy, g.explainURL
 	apiOptions.CheckPolicy = func(url string, p *job.Policy) error { return callback.CheckPolicy(g.client, url, p) }
 	apiOptions.EndpointURL = func(url string, j *job.Job) (string, error) { return callback.EndpointURL(g.client, url, j) }
 	registry.MustRegister(newBacklogCollector(ctx, g.store, opt.Now))

@@ -28,6 +28,7 @@ func (j *AcceptedJob) whole() bool { return j.ID != "" && j.Status != "" }
 func (c *Callback) whole() bool    { return c.ID != "" && c.Status != "" }
 func (e *Endpoint) whole() bool    { return e.Name != "" && e.URL != "" }
 func (s *Secret) whole() bool      { return s.Secret != "" }
+func (u *URLChecked) whole() bool  { return len(u.Steps) > 0 }
 func (a *AppCreated) whole() bool  { return a.Name != "" && a.Key != "" }
 func (a *App) whole() bool         { return a.Name != "" }
 func (a *Attempt) whole() bool     { return a.N > 0 }

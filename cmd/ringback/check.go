@@ -1,33 +1,53 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
+	"github.com/ringback/ringback"
+	"github.com/ringback/ringback/client"
 	"github.com/ringback/ringback/internal/config"
 	"github.com/ringback/ringback/internal/outbound"
+	"github.com/ringback/ringback/job"
 )
 
 func newCheckCmd(c *cli) *cobra.Command {
-	var callbackURL string
+	var of urlToCheck
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check a configuration, or what would happen to a callback URL",
 		Long: `Check the configuration that serve would run with, and print what is wrong in it.
 Nothing is opened or listened on, so it can be run beside a running gateway.
 
-With --url it says what would happen to that callback URL: which addresses
-would be called, or why none would.`,
+With --url it says what would happen to that callback URL, and why: what is asked of
+it, what its name resolves to here, and what of that may be called. Nothing is
+connected to. With --app a running gateway is asked instead, which knows the app's
+policy: RINGBACK_KEY or --key is the admin key then.`,
 		Example: `  ringback check --config ringback.yaml
-  ringback check --config ringback.yaml --url https://hooks.internal/bar`,
+  ringback check --config ringback.yaml --url https://hooks.internal/bar --operation scan
+  ringback check --url https://my.server/bar --app shop`,
 		Args: cobra.NoArgs,
 	}
 	o := addConfigFlags(cmd.Flags())
-	cmd.Flags().StringVar(&callbackURL, "url", "", "say what would happen to this callback URL")
+	f := cmd.Flags()
+	f.StringVar(&of.url, "url", "", "say what would happen to this callback URL")
+	f.StringVar(&of.operation, "operation", "", "if it came with a call of this operation")
+	f.StringVar(&of.app, "app", "", "if it came with a call by this app, of which a running gateway is asked")
+	f.StringVar(&c.url, "gateway", cmp.Or(os.Getenv("RINGBACK_URL"), defaultURL), "that gateway (RINGBACK_URL)")
+	f.StringVar(&c.key, "key", "", "its admin key (RINGBACK_KEY)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		asked := cmd.Flags().Changed("url")
+		switch {
+		case !asked && (of.operation != "" || of.app != ""):
+			return usagef("--operation and --app need --url")
+		case of.app != "":
+			return c.askAboutURL(cmd.Context(), of)
+		}
 		s, err := o.load()
 		if problems, ok := errors.AsType[config.Problems](err); ok {
 			return c.showProblems(problems)
@@ -35,8 +55,8 @@ would be called, or why none would.`,
 		if err != nil {
 			return configFailure(err)
 		}
-		if cmd.Flags().Changed("url") {
-			return c.checkCallbackURL(cmd.Context(), s, callbackURL)
+		if asked {
+			return c.checkURL(cmd.Context(), s, of)
 		}
 		if err := o.somethingToServe(s); err != nil {
 			return err
@@ -92,27 +112,65 @@ func (c *cli) showProblem(p config.Problem, shown shownProblem) error {
 	return c.print("    " + c.paint(yellow, "hint:") + " " + clean(p.Hint))
 }
 
-// checkedURL is what would happen to a callback URL.
-type checkedURL struct {
-	Origin    string   `json:"origin"`
-	Addresses []string `json:"addresses"`
+// urlToCheck is a callback URL, and whose call it came with.
+type urlToCheck struct{ url, operation, app string }
+
+// checkURL asks a configuration about a URL.
+func (c *cli) checkURL(ctx context.Context, s *config.Settings, of urlToCheck) error {
+	var op *job.Operation
+	for i := range s.Options.Operations {
+		if s.Options.Operations[i].Name == of.operation {
+			op = &s.Options.Operations[i].Operation
+		}
+	}
+	if op == nil && of.operation != "" {
+		return usagef("the configuration has no operation %s", of.operation)
+	}
+	checked, refusal := ringback.CheckURL(ctx, s.Options, of.url, op)
+	if err := c.showCheckedURL(&checked); err != nil {
+		return err
+	}
+	if refusal != nil {
+		return refusedURL(refusal)
+	}
+	return nil
 }
 
-func (c *cli) checkCallbackURL(ctx context.Context, s *config.Settings, url string) error {
-	client, err := outbound.New(s.Options.Outbound, outbound.Limits{}, outbound.Options{})
+// askAboutURL asks a running gateway.
+func (c *cli) askAboutURL(ctx context.Context, of urlToCheck) error {
+	c.prefix = os.Getenv("RINGBACK_PREFIX")
+	gw, err := c.gateway()
 	if err != nil {
 		return err
 	}
-	defer client.Close()
-	target, addrs, err := client.Explain(ctx, url)
+	checked, err := gw.CheckURL(ctx, client.URLCheck{URL: of.url, Operation: of.operation, App: of.app})
 	if err != nil {
-		return refusedURL(err)
+		return err
 	}
-	checked := checkedURL{Origin: target.Origin()}
+	if err := c.showCheckedURL(checked); err != nil {
+		return err
+	}
+	if !checked.Allowed {
+		return &failure{code: exitRefused, err: errors.New("it would not be called")}
+	}
+	return nil
+}
+
+// showCheckedURL shows what was asked of a URL, a line for each question.
+func (c *cli) showCheckedURL(checked *client.URLChecked) error {
+	if c.output != "table" {
+		return c.showJSON(checked)
+	}
 	f := fields{{"origin", checked.Origin}}
-	for _, addr := range addrs {
-		checked.Addresses = append(checked.Addresses, addr.String())
-		f = append(f, [2]string{"would call", addr.String()})
+	for _, s := range checked.Steps {
+		verdict := "ok"
+		if !s.OK {
+			verdict = "refused"
+		}
+		f = append(f, [2]string{s.Step, fmt.Sprintf("%-7s  %s", verdict, s.Detail)})
+	}
+	for _, addr := range checked.Addresses {
+		f = append(f, [2]string{"would call", addr})
 	}
 	return c.show(checked, f)
 }

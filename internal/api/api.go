@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ringback/ringback/client"
 	"github.com/ringback/ringback/internal/body"
 	"github.com/ringback/ringback/internal/docs"
 	"github.com/ringback/ringback/internal/seal"
@@ -37,6 +38,9 @@ type Options struct {
 	// EndpointURL is the URL of an endpoint with its variables replaced, as it would be
 	// called for a job; with a nil job, for any. Its error is as CheckURL's.
 	EndpointURL func(url string, j *job.Job) (string, error)
+	// ExplainURL says what would happen to a URL that comes with a call of an operation
+	// by an app; a nil one permits any.
+	ExplainURL func(ctx context.Context, url string, op *job.Operation, app *job.App) client.URLChecked
 	// CheckHeader says whether an endpoint or an operation may set a header on its
 	// callbacks.
 	CheckHeader func(name, value string) error

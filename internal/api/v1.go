@@ -121,6 +121,7 @@ func (a *API) newV1(mux *http.ServeMux) *v1 {
 	v.registerKeys()
 	v.registerApps()
 	v.registerAudit()
+	v.registerCheckURL()
 	v.registerRuns(mux)
 	return v
 }

@@ -12,20 +12,6 @@ import (
 // maxDials is how many addresses of a name one attempt tries.
 const maxDials = 4
 
-// Explain resolves rawURL as an attempt would, and returns the addresses that
-// would be dialled, in that order. Its error is a *URLError or an *Error.
-func (c *Client) Explain(ctx context.Context, rawURL string) (*Target, []netip.AddrPort, error) {
-	t, err := c.Check(rawURL)
-	if err != nil {
-		return nil, nil, err
-	}
-	addrs, err := c.resolve(ctx, t)
-	if err != nil {
-		return t, nil, failure(ctx, t, resolving, err)
-	}
-	return t, addrs, nil
-}
-
 // leftToProxy tells a target whose name the proxy resolves.
 func (c *Client) leftToProxy(t *Target) bool {
 	return c.egress.proxy != nil && c.egress.proxy.names && !t.literal.IsValid()
@@ -33,11 +19,17 @@ func (c *Client) leftToProxy(t *Target) bool {
 
 // resolve returns checked addresses only, and none of them if one is forbidden.
 func (c *Client) resolve(ctx context.Context, t *Target) ([]netip.AddrPort, error) {
+	found, err := c.lookup(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	return c.checked(t, found)
+}
+
+// lookup returns all addresses of a target, at least one.
+func (c *Client) lookup(ctx context.Context, t *Target) ([]netip.Addr, error) {
 	if t.literal.IsValid() {
-		if !c.rules.mayCall(t.host, t.literal, t.port) {
-			return nil, errForbiddenAddress
-		}
-		return []netip.AddrPort{netip.AddrPortFrom(t.literal, t.port)}, nil
+		return []netip.Addr{t.literal}, nil
 	}
 	found, err := c.resolver.LookupNetIP(ctx, "ip", t.host)
 	if err != nil {
@@ -46,10 +38,17 @@ func (c *Client) resolve(ctx context.Context, t *Target) ([]netip.AddrPort, erro
 	if len(found) == 0 {
 		return nil, &net.DNSError{Err: "no address", IsNotFound: true}
 	}
-	addrs := make([]netip.AddrPort, len(found))
 	for i, addr := range found {
 		// A resolver may hand out an IPv4 address in its IPv6-mapped form.
-		addr = addr.Unmap()
+		found[i] = addr.Unmap()
+	}
+	return found, nil
+}
+
+// checked picks the addresses to dial, in their order.
+func (c *Client) checked(t *Target, found []netip.Addr) ([]netip.AddrPort, error) {
+	addrs := make([]netip.AddrPort, len(found))
+	for i, addr := range found {
 		if !c.rules.mayCall(t.host, addr, t.port) {
 			return nil, errForbiddenAddress
 		}

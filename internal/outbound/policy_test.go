@@ -7,7 +7,10 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+
+	"github.com/ringback/ringback/internal/hostile"
 )
 
 func TestAllowOpensWhatItNamesAndNothingElse(t *testing.T) {
@@ -167,17 +170,40 @@ func TestExplainShowsWhatWouldBeDialled(t *testing.T) {
 			return nil, net.ErrClosed
 		},
 	})
-	got, addrs, err := c.Explain(t.Context(), "https://a.example:8443/")
+	got := c.Explain(t.Context(), "https://a.example:8443/")
 	want := []netip.AddrPort{netip.MustParseAddrPort("93.184.216.34:8443"), netip.MustParseAddrPort("1.1.1.1:8443")}
-	if err != nil || got.Origin() != "https://a.example:8443" || !slices.Equal(addrs, want) {
-		t.Errorf("%v %v %v", got, addrs, err)
+	if !got.Allowed || got.Err != nil || got.Origin != "https://a.example:8443" || !slices.Equal(got.Addresses, want) {
+		t.Errorf("%+v", got)
 	}
 	found = append(found, netip.MustParseAddr("169.254.169.254"))
-	if _, _, err := c.Explain(t.Context(), "https://a.example/"); wantClass(t, err, ClassPolicy).Detail == "" {
-		t.Error("no reason")
+	got = c.Explain(t.Context(), "https://a.example/")
+	last := got.Steps[len(got.Steps)-1]
+	if got.Allowed || got.Err == nil || len(got.Addresses) > 0 || last.OK || last.Name != "address 169.254.169.254" || last.Detail != "not public: 169.254.0.0/16" {
+		t.Errorf("%+v", got)
 	}
-	var urlError *URLError
-	if _, _, err := c.Explain(t.Context(), "https://10.0.0.1/"); !errors.As(err, &urlError) {
-		t.Errorf("got %v", err)
+	found = nil
+	if got = c.Explain(t.Context(), "https://a.example/"); got.Allowed || wantClass(t, got.Err, ClassDNSNotFound).Detail == "" {
+		t.Errorf("%+v", got)
+	}
+}
+
+// Explain must say what an attempt would find, for every URL there is.
+func TestExplainAgreesWithCheckAndDo(t *testing.T) {
+	t.Parallel()
+	refused := func(_ context.Context, _, _ string) (net.Conn, error) { return nil, syscall.ECONNREFUSED }
+	for _, row := range hostile.URLs() {
+		c := newClient(t, Policy{HTTP: true}, Limits{}, Options{Resolver: row.Resolver(), Dial: refused})
+		got := c.Explain(t.Context(), row.URL)
+		asked := newClient(t, Policy{HTTP: true}, Limits{}, Options{Resolver: row.Resolver(), Dial: refused})
+		target, err := asked.Check(row.URL)
+		permitted := err == nil
+		if permitted {
+			_, err = asked.Do(t.Context(), &Request{Target: target})
+			permitted = wantClass(t, err, ClassPolicy, ClassRefused).Class == ClassRefused
+		}
+		last := got.Steps[len(got.Steps)-1]
+		if got.Allowed != permitted || got.Allowed != (got.Err == nil) || got.Allowed && !last.OK || last.Detail == "" {
+			t.Errorf("line %d (%s): explained as %+v, and %v", row.Line, row.Why, got, err)
+		}
 	}
 }
