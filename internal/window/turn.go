@@ -11,6 +11,7 @@ type Turn[T any] struct {
 	w *Window[T]
 	g *group[T]
 	// The mutex of w guards what follows.
+	caps   [2]*capacity[T] // that it has a slot of, while it is held
 	held   bool
 	over   bool          // Run has returned
 	ticket chan struct{} // not nil while it waits to have its turn again; closed then
@@ -24,8 +25,7 @@ func (t *Turn[T]) Free() {
 	t.w.mu.Lock()
 	defer t.w.mu.Unlock()
 	if t.held {
-		t.held = false
-		t.w.free(t.g)
+		t.leave()
 		t.w.dispatch()
 	}
 }
@@ -67,8 +67,7 @@ func (t *Turn[T]) Take(ctx context.Context) error {
 func (t *Turn[T]) end() {
 	t.over = true
 	if t.held {
-		t.held = false
-		t.w.free(t.g)
+		t.leave()
 	}
 	if t.ticket == nil {
 		return
@@ -83,13 +82,43 @@ func (t *Turn[T]) end() {
 	t.ticket = nil
 }
 
+// enter takes a slot for the turn, which is there; mu is held.
+func (t *Turn[T]) enter() {
+	t.held = true
+	t.g.running++
+	t.g.share.running++
+	t.w.running++
+	for i, name := range t.g.flow.Caps {
+		if name != "" {
+			t.caps[i] = t.w.cap(name)
+			t.caps[i].running++
+		}
+	}
+}
+
+// leave gives the slot of the turn to another one; mu is held.
+func (t *Turn[T]) leave() {
+	t.held = false
+	t.g.running--
+	t.g.share.running--
+	t.w.running--
+	for i, c := range t.caps {
+		if c != nil {
+			t.caps[i] = nil
+			c.running--
+			t.w.wakeOne(c)
+		}
+	}
+	t.w.makeReady(t.g)
+}
+
 // resume lets the first one of a group go on that waits for its turn; mu is held.
-func (g *group[T]) resume() {
+func (g *group[T]) resume() *Turn[T] {
 	t := g.back[0]
 	if g.back = g.back[1:]; len(g.back) == 0 {
 		g.back = nil
 	}
-	t.held = true
 	close(t.ticket)
 	t.ticket = nil
+	return t
 }

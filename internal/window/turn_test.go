@@ -56,7 +56,7 @@ func (s *stages) is(t *testing.T, what string, began, again []int) {
 func TestAFreedTurnIsTakenAgainInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStages(1, 2, 3)
-		w, d, _ := setup(t, func(o *Options[item]) { o.Limit, o.Run = func(string) int { return 1 }, s.run })
+		w, d, _ := setup(t, func(o *Options[item]) { o.Flow, o.Run = limit(1), s.run })
 		for n := 1; n <= 2; n++ {
 			d.store(w, item{group: "g", n: n, at: time.Now()})
 		}
@@ -86,7 +86,7 @@ func TestATurnIsTakenByNobodyAfterTheRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		turns, end := make(chan *Turn[item], 2), make(chan struct{})
 		w, d, _ := setup(t, func(o *Options[item]) {
-			o.Limit = func(string) int { return 1 }
+			o.Flow = limit(1)
 			o.Run = func(_ context.Context, it item, turn *Turn[item]) {
 				if it.n == 1 {
 					turn.Free()

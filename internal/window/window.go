@@ -1,7 +1,11 @@
 // Package window holds the part of the work that is in memory: bounded by count
 // and bytes, taken from disk in order, and handed to workers fairly. Executor
-// and callbacks each have one; a group is an operation for the one, a lane for
-// the other.
+// and callbacks each have one.
+//
+// Work belongs to a group (a lane, or an app's jobs of one operation), and a group to
+// a share (the app). Shares take turns, and the groups within a share: in slots, in
+// loading from disk, and in places, of which no share takes the last. Caps (an origin, an
+// operation) bound how many run at once across groups and shares.
 //
 // Fresh work comes in by Reserve, before it is stored, and Start, once it is:
 // no query is needed to find it. What finds no place, or would overtake what
@@ -9,7 +13,6 @@
 package window
 
 import (
-	"container/heap"
 	"context"
 	"errors"
 	"sync"
@@ -18,26 +21,62 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Options configure a Window. Load, Run and Limit are required.
+// Key names a group: its share, and its name within that.
+type Key struct{ Share, Name string }
+
+// Flow is what a group may do now.
+type Flow struct {
+	Limit  int // how many may run at once, at least 1
+	Places int // how many may be in memory; 0: MaxGroupItems
+	// Caps name what the group shares with others; empty: nothing.
+	Caps [2]string
+	// Rated says that Options.Begin is asked before an item begins.
+	Rated bool
+}
+
+// Options configure a Window. Load, Run, Size, Flow and Now are required, and with
+// caps CapLimit.
 type Options[T any] struct {
 	MaxItems      int   // in memory at once: reserved, queued and running
 	MaxGroupItems int   // of one group
 	MaxBytes      int64 // of all items together; one item always fits an empty window
+	MaxGroups     int   // known at once, beside those with items in memory; 32768
 	Workers       int   // running at once
-	// Limit is how many of a group may run at once, at least 1.
-	Limit func(group string) int
+	// Spare keeps slots free for shares that have none: one share never has more than
+	// twice what is free.
+	Spare bool
+	// Flow is asked before an item of a group runs, CapLimit for how many of a cap may
+	// run at once. None of the functions here may call the window.
+	Flow     func(Key) Flow
+	CapLimit func(string) int
+	// Begin lets an item of a group that is Rated begin now, which counts, or says when
+	// to ask again. Nil: nothing is rated.
+	Begin func(Key) time.Time
+	// Rest tells until when a group is neither loaded nor taken in; zero: it is. Nil:
+	// none rests.
+	Rest func(Key) time.Time
 	// Load claims up to limit due items of a group from disk. next is when the
 	// following one is due, zero for none.
-	Load func(ctx context.Context, group string, limit int) (items []T, next time.Time, err error)
+	Load func(ctx context.Context, group Key, limit int) (items []T, next time.Time, err error)
+	// Groups lists up to limit groups that have unclaimed work on disk, those behind
+	// after, share by share and in order of their names. Nil: there are none but those
+	// that Due tells of, and no more than MaxGroups.
+	Groups func(ctx context.Context, after Key, limit int) ([]Due, error)
 	// Size is how many bytes an item holds.
 	Size func(T) int64
 	// Run does the work of an item. Its context is done when the window closes. It may
 	// give its turn to another item before it returns, and so wait for a commit or an
 	// answer without holding anybody up; the item's place it keeps until the end.
 	Run func(ctx context.Context, item T, turn *Turn[T])
-	// Failed hears of errors of Load, which is then repeated.
-	Failed func(group string, err error)
+	// Failed hears of errors of Load, which is then repeated; of Groups with no key.
+	Failed func(group Key, err error)
 	Now    func() time.Time
+}
+
+// Due says when the first unclaimed item of a group is due.
+type Due struct {
+	Key
+	At time.Time
 }
 
 const (
@@ -45,15 +84,30 @@ const (
 	loadBatch = 128
 	// retryLoad is how long a group waits after a Load that failed.
 	retryLoad = time.Second
+	// spare is how many times of what is free one share may have, of places and slots:
+	// two thirds where it is alone, and as much as the others where they want all they
+	// can get. The next one always finds some.
+	spare = 2
 )
 
 // Window is made by New and works from Open to Close.
 type Window[T any] struct {
 	opt     Options[T]
 	mu      sync.Mutex
-	groups  map[string]*group[T]
-	ready   []*group[T] // have a queued item and may run it, each once
-	due     dueHeap[T]  // have something on disk
+	groups  map[Key]*group[T]
+	shares  map[string]*share[T]
+	caps    map[string]*capacity[T]
+	ready   turns[T]    // have a queued item and may run it
+	overdue turns[T]    // have something on disk that may be loaded now
+	due     dueHeap[T]  // will have
+	held    heldHeap[T] // may run none now, for Begin said so
+	starved bool        // something overdue found no room
+	sweep   sweep
+	// What was forgotten lately is used again: one lane with one callback after the other
+	// is the most common load.
+	oldGroups pool[group[T]]
+	oldShares pool[share[T]]
+	oldCaps   pool[capacity[T]]
 	items   int
 	bytes   int64
 	running int
@@ -64,32 +118,64 @@ type Window[T any] struct {
 	work    sync.WaitGroup
 }
 
-// group is an operation or a lane with something in memory or due on disk.
+// group is work that is loaded and run together, with something in memory or due on disk.
 type group[T any] struct {
-	name     string
-	queue    []T
-	back     []*Turn[T] // those that gave their turn away, and want it again
-	items    int        // reserved, queued and running
-	running  int
-	isReady  bool
-	loading  bool
-	next     time.Time // when to look for due work on disk; zero: there is none
-	paused   time.Time // until when nothing is loaded or taken in
-	heapItem int       // index in due + 1; 0: not in it
+	key       Key
+	share     *share[T]
+	flow      Flow // as it was told last
+	queue     fifo[T]
+	back      []*Turn[T] // those that gave their turn away, and want it again
+	items     int        // reserved, queued and running
+	running   int
+	isReady   bool         // among the ready ones, or at a cap, or held
+	woke      *capacity[T] // whose free slot made it ready
+	until     time.Time    // when it may run again, while it is held
+	loading   bool
+	isOverdue bool      // among the overdue ones, or full
+	next      time.Time // when to look for due work on disk; zero: there is none
+	paused    time.Time // until when nothing is loaded or taken in
+	heapItem  int       // index in due + 1; 0: not in it
+}
+
+// share is all groups of one app.
+type share[T any] struct {
+	name    string
+	groups  int
+	items   int
+	bytes   int64
+	running int
+	ready   line[T]
+	overdue line[T]
+	full    fifo[*group[T]] // overdue, but have no room
+	stale   bool            // a group that was forgotten is in line somewhere
 }
 
 // New makes a window that is still closed for work.
 func New[T any](opt Options[T]) *Window[T] {
-	w := &Window[T]{opt: opt, groups: map[string]*group[T]{}, wake: make(chan struct{}, 1)}
+	if opt.MaxGroups == 0 {
+		opt.MaxGroups = 32768
+	}
+	w := &Window[T]{opt: opt, groups: map[Key]*group[T]{}, shares: map[string]*share[T]{}, caps: map[string]*capacity[T]{}, wake: make(chan struct{}, 1)}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	return w
 }
 
-// Open begins to load and to work.
-func (w *Window[T]) Open() {
+// Open looks for what is due on disk, as far as there is room, and begins to load and
+// to work.
+func (w *Window[T]) Open(ctx context.Context) error {
+	if w.opt.Groups != nil {
+		w.sweep.beyond = w.opt.Now()
+		for more := true; more; {
+			var err error
+			if more, err = w.sweepPage(ctx); err != nil {
+				return err
+			}
+		}
+	}
 	for range loaders {
 		w.work.Go(w.load)
 	}
+	return nil
 }
 
 // closeGrace is how long what was canceled may take to end.
@@ -130,87 +216,144 @@ func (w *Window[T]) Close(ctx context.Context) error {
 
 // Reserve takes a place for fresh work. It is false where there is none, or
 // where the group has due work on disk that comes first.
-func (w *Window[T]) Reserve(name string, bytes int64) bool {
+func (w *Window[T]) Reserve(key Key, bytes int64) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	g := w.groups[name]
-	if w.closed || !w.roomLocked(g, bytes) {
+	g := w.groups[key]
+	if w.closed || !w.room(w.shares[key.Share], g, bytes) {
 		return false
 	}
-	if now := w.opt.Now(); g != nil && (g.loading || g.paused.After(now) || !g.next.IsZero() && !g.next.After(now)) {
+	now := w.opt.Now()
+	if g != nil && (g.loading || g.paused.After(now) || !g.next.IsZero() && !g.next.After(now)) {
 		return false
 	}
-	w.occupy(w.group(name), bytes)
+	if w.opt.Rest != nil && w.opt.Rest(key).After(now) {
+		return false
+	}
+	w.occupy(w.group(key), bytes)
 	return true
 }
 
-func (w *Window[T]) roomLocked(g *group[T], bytes int64) bool {
-	if g != nil && g.items >= w.opt.MaxGroupItems {
+// room tells whether an item may come into memory.
+func (w *Window[T]) room(s *share[T], g *group[T], bytes int64) bool {
+	switch {
+	case w.items == 0:
+		return true
+	case w.items >= w.opt.MaxItems, w.bytes+bytes > w.opt.MaxBytes:
+		return false
+	case s == nil, s.items == 0:
+		return true
+	case s.bytes+bytes > spare*(w.opt.MaxBytes-w.bytes):
 		return false
 	}
-	return w.items < w.opt.MaxItems && (w.bytes+bytes <= w.opt.MaxBytes || w.items == 0)
+	left := w.left(s)
+	return left > 0 && (g == nil || g.items == 0 || g.items < min(w.places(g), left))
+}
+
+// isFull tells whether a group that is due has to wait until it has fewer items.
+func (w *Window[T]) isFull(g *group[T]) bool {
+	return g.items > 0 && (g.items > w.places(g)/2 || g.items >= w.left(g.share))
+}
+
+// left is how many places a share may have beside those that it has.
+func (w *Window[T]) left(s *share[T]) int { return spare*(w.opt.MaxItems-w.items) - s.items }
+
+func (w *Window[T]) places(g *group[T]) int {
+	if g.flow.Places > 0 {
+		return min(g.flow.Places, w.opt.MaxGroupItems)
+	}
+	return w.opt.MaxGroupItems
 }
 
 func (w *Window[T]) occupy(g *group[T], bytes int64) {
 	g.items++
+	g.share.items++
+	g.share.bytes += bytes
 	w.items++
 	w.bytes += bytes
 }
 
 // Release gives back a place whose work was not stored.
-func (w *Window[T]) Release(name string, bytes int64) {
+func (w *Window[T]) Release(key Key, bytes int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.vacate(w.groups[name], bytes) // it has an item, so it is there
+	w.vacate(w.groups[key], bytes) // it has an item, so it is there
 }
 
 func (w *Window[T]) vacate(g *group[T], bytes int64) {
-	full := w.items >= w.opt.MaxItems || w.bytes >= w.opt.MaxBytes
+	s := g.share
 	g.items--
+	s.items--
+	s.bytes -= bytes
 	w.items--
 	w.bytes -= bytes
-	w.forget(g)
-	if full || !g.next.IsZero() {
+	for n := s.full.len(); n > 0; n-- {
+		f, _ := s.full.pop()
+		if w.isFull(f) {
+			s.full.push(f)
+		} else {
+			w.overdue.add(&s.overdue, f)
+			w.starved = true
+		}
+		if s.items > 0 {
+			break // those that are left will vacate places, too
+		}
+	}
+	if w.starved {
+		w.starved = false
 		w.signal()
 	}
+	w.forget(g)
 }
 
 // Start hands over work that has a place. It does not block.
-func (w *Window[T]) Start(name string, item T) {
+func (w *Window[T]) Start(key Key, item T) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.enqueue(w.group(name), item)
-}
-
-func (w *Window[T]) enqueue(g *group[T], item T) {
-	g.queue = append(g.queue, item)
+	g := w.group(key)
+	g.queue.push(item)
 	w.makeReady(g)
 	w.dispatch()
 }
 
 // Due tells that work of a group is on disk, unclaimed, and when it is due: at
 // once for the zero time.
-func (w *Window[T]) Due(name string, at time.Time) {
+func (w *Window[T]) Due(key Key, at time.Time) {
 	if at.IsZero() {
 		at = w.opt.Now()
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	g := w.group(name)
+	if w.know(key, at) {
+		w.signal()
+	}
+}
+
+// know notes that something of a group is due. It is true where that changes what the
+// loaders do.
+func (w *Window[T]) know(key Key, at time.Time) bool {
+	g := w.groups[key]
+	if g == nil {
+		if !w.mayKnow(key.Share, at) {
+			return w.sweep.missed(at)
+		}
+		g = w.group(key)
+	}
 	if at.Before(g.paused) {
 		at = g.paused
 	}
 	if g.next.IsZero() || at.Before(g.next) {
 		w.setNext(g, at)
-		w.signal()
+		return true
 	}
+	return false
 }
 
 // Pause keeps work of a group on disk until then. What is in memory already runs.
-func (w *Window[T]) Pause(name string, until time.Time) {
+func (w *Window[T]) Pause(key Key, until time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	g := w.groups[name]
+	g := w.groups[key]
 	if g == nil {
 		return // nothing of it is known, so nothing is loaded
 	}
@@ -220,19 +363,24 @@ func (w *Window[T]) Pause(name string, until time.Time) {
 	}
 }
 
-// Resume ends a Pause, and looks at once for what is due on disk.
-func (w *Window[T]) Resume(name string) {
+// Resume ends a Pause, and looks at once for what is due on disk. It also ends the wait for
+// the time that Begin told.
+func (w *Window[T]) Resume(key Key) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	g := w.groups[name]
+	g := w.groups[key]
 	if g == nil {
 		return
 	}
 	g.paused = time.Time{}
 	if !g.next.IsZero() {
 		w.setNext(g, w.opt.Now())
-		w.signal()
 	}
+	if !g.until.IsZero() {
+		g.until = w.opt.Now()
+		w.held.fix(g)
+	}
+	w.signal()
 }
 
 // Counts tells how much is in memory, and how much of it runs.
@@ -252,94 +400,52 @@ func (w *Window[T]) Gauges(what string) []prometheus.Collector {
 		gauge("items", "What is in memory: waiting, running, or being stored.", func(items, _ int, _ int64) float64 { return float64(items) }),
 		gauge("running", "What of it runs.", func(_, running int, _ int64) float64 { return float64(running) }),
 		gauge("bytes", "How much memory it takes, about.", func(_, _ int, bytes int64) float64 { return float64(bytes) }),
+		gauge("groups", "How many lanes, or apps' operations, have something there, or due on disk.", func(int, int, int64) float64 {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return float64(len(w.groups))
+		}),
 	}
 }
 
-func (w *Window[T]) group(name string) *group[T] {
-	g := w.groups[name]
+func (w *Window[T]) group(key Key) *group[T] {
+	g := w.groups[key]
 	if g == nil {
-		g = &group[T]{name: name}
-		w.groups[name] = g
+		s := w.shares[key.Share]
+		if s == nil {
+			s = w.oldShares.get()
+			s.name, s.ready.share, s.overdue.share = key.Share, s, s
+			w.shares[key.Share] = s
+		}
+		s.groups++
+		g = w.oldGroups.get()
+		g.key, g.share = key, s
+		w.groups[key] = g
 	}
 	return g
 }
 
 // forget drops a group that has nothing more.
 func (w *Window[T]) forget(g *group[T]) {
-	if g.items == 0 && g.next.IsZero() && !g.loading {
-		delete(w.groups, g.name)
+	if g.items > 0 || !g.next.IsZero() || g.loading {
+		return
 	}
-}
-
-func (w *Window[T]) makeReady(g *group[T]) {
-	if !g.isReady && len(g.queue)+len(g.back) > 0 && g.running < w.opt.Limit(g.name) {
-		g.isReady = true
-		w.ready = append(w.ready, g)
+	s := g.share
+	delete(w.groups, g.key)
+	if g.isReady {
+		s.stale = true // it is in line still
+	} else {
+		*g = group[T]{queue: g.queue}
+		w.oldGroups.put(g)
 	}
-}
-
-// dispatch starts workers while there is work that may run.
-func (w *Window[T]) dispatch() {
-	for {
-		g, item, ok := w.take()
-		if !ok {
-			return
-		}
-		w.work.Add(1)
-		go w.worker(g, item)
+	if s.groups--; s.groups > 0 {
+		return
 	}
-}
-
-// take picks the next item, the groups in turn.
-func (w *Window[T]) take() (g *group[T], item T, ok bool) {
-	for len(w.ready) > 0 && w.running < w.opt.Workers {
-		g = w.ready[0]
-		w.ready[0] = nil
-		if w.ready = w.ready[1:]; len(w.ready) == 0 {
-			w.ready = nil
-		}
-		g.isReady = false
-		if len(g.back) == 0 && (w.closed || len(g.queue) == 0) {
-			continue // nothing new begins any more, or what wanted to has ended
-		}
-		g.running++
-		w.running++
-		if len(g.back) > 0 {
-			g.resume()
-			w.makeReady(g)
-			continue
-		}
-		var none T
-		item, g.queue[0] = g.queue[0], none
-		if g.queue = g.queue[1:]; len(g.queue) == 0 {
-			g.queue = nil
-		}
-		w.makeReady(g)
-		return g, item, true
+	delete(w.shares, s.name)
+	if !s.stale {
+		*s = share[T]{ready: s.ready, overdue: s.overdue, full: s.full}
+		w.oldShares.put(s)
 	}
-	return nil, item, false
-}
-
-// worker runs an item, and then others as long as there are some.
-func (w *Window[T]) worker(g *group[T], item T) {
-	defer w.work.Done()
-	for ok := true; ok; {
-		size := w.opt.Size(item)
-		turn := &Turn[T]{w: w, g: g, held: true}
-		w.opt.Run(w.ctx, item, turn)
-		w.mu.Lock()
-		turn.end()
-		w.vacate(g, size)
-		g, item, ok = w.take()
-		w.mu.Unlock()
-	}
-}
-
-// free gives the turn of an item of g to another one.
-func (w *Window[T]) free(g *group[T]) {
-	g.running--
-	w.running--
-	w.makeReady(g)
 }
 
 func (w *Window[T]) signal() {
@@ -347,123 +453,4 @@ func (w *Window[T]) signal() {
 	case w.wake <- struct{}{}:
 	default:
 	}
-}
-
-// load brings due work in from disk until the window closes.
-func (w *Window[T]) load() {
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	for {
-		g, n, wait, open := w.pickDue()
-		if !open {
-			w.signal() // the other loaders are to see it, too
-			return
-		}
-		if g == nil {
-			timer.Reset(wait)
-			select {
-			case <-w.wake:
-			case <-timer.C:
-			}
-			continue
-		}
-		w.signal() // there may be more for another loader
-		items, next, err := w.opt.Load(w.ctx, g.name, n)
-		if err != nil && w.opt.Failed != nil {
-			w.opt.Failed(g.name, err)
-		}
-		w.loaded(g, items, next, err)
-	}
-}
-
-// pickDue chooses a group to load n items of, or says how long there is none.
-func (w *Window[T]) pickDue() (g *group[T], n int, wait time.Duration, open bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.closed {
-		return nil, 0, 0, false
-	}
-	if w.items >= w.opt.MaxItems || w.bytes >= w.opt.MaxBytes {
-		return nil, 0, time.Hour, true // who vacates a full window signals
-	}
-	now := w.opt.Now()
-	// Groups without room go back; they signal when they get some.
-	var full []*group[T]
-	defer func() {
-		for _, f := range full {
-			heap.Push(&w.due, f)
-		}
-	}()
-	for len(w.due) > 0 {
-		first := w.due[0]
-		if first.next.After(now) {
-			return nil, 0, min(first.next.Sub(now), time.Hour), true
-		}
-		heap.Pop(&w.due)
-		if first.loading || first.items > w.opt.MaxGroupItems/2 {
-			full = append(full, first)
-			continue
-		}
-		first.loading = true
-		first.next = time.Time{}
-		return first, min(loadBatch, 4*w.opt.Limit(first.name), w.opt.MaxGroupItems-first.items, w.opt.MaxItems-w.items), 0, true
-	}
-	return nil, 0, time.Hour, true
-}
-
-func (w *Window[T]) loaded(g *group[T], items []T, next time.Time, err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	g.loading = false
-	for _, item := range items {
-		w.occupy(g, w.opt.Size(item))
-		g.queue = append(g.queue, item)
-	}
-	if err != nil {
-		next = w.opt.Now().Add(retryLoad)
-	}
-	if !next.IsZero() && next.Before(g.paused) {
-		next = g.paused
-	}
-	if !next.IsZero() && (g.next.IsZero() || next.Before(g.next)) {
-		w.setNext(g, next)
-	}
-	w.makeReady(g)
-	w.dispatch()
-	w.forget(g)
-	w.signal()
-}
-
-func (w *Window[T]) setNext(g *group[T], at time.Time) {
-	g.next = at
-	if g.heapItem > 0 {
-		heap.Fix(&w.due, g.heapItem-1)
-		return
-	}
-	heap.Push(&w.due, g)
-}
-
-// dueHeap orders groups by when their first item on disk is due.
-type dueHeap[T any] []*group[T]
-
-func (h dueHeap[T]) Len() int           { return len(h) }
-func (h dueHeap[T]) Less(i, j int) bool { return h[i].next.Before(h[j].next) }
-func (h dueHeap[T]) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].heapItem, h[j].heapItem = i+1, j+1
-}
-
-func (h *dueHeap[T]) Push(x any) {
-	g := x.(*group[T])
-	*h = append(*h, g)
-	g.heapItem = len(*h)
-}
-
-func (h *dueHeap[T]) Pop() any {
-	old := *h
-	g := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	g.heapItem = 0
-	return g
 }

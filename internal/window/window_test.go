@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,6 +15,26 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// key is the group that is written as share/name, or as a name that is both.
+func key(group string) Key {
+	share, name, two := strings.Cut(group, "/")
+	if !two {
+		name = share
+	}
+	return Key{share, name}
+}
+
+// groupOf is a group as key reads it.
+func groupOf(k Key) string {
+	if k.Share == k.Name {
+		return k.Name
+	}
+	return k.Share + "/" + k.Name
+}
+
+// limit is a flow that bounds nothing but how many of a group run.
+func limit(n int) func(Key) Flow { return func(Key) Flow { return Flow{Limit: n} } }
 
 // disk plays what is stored: items by group, each due at a time.
 type disk struct {
@@ -33,12 +54,13 @@ func (d *disk) store(w *Window[item], it item) {
 	d.mu.Lock()
 	d.items[it.group] = append(d.items[it.group], it)
 	d.mu.Unlock()
-	w.Due(it.group, it.at)
+	w.Due(key(it.group), it.at)
 }
 
-func (d *disk) load(_ context.Context, group string, limit int) (got []item, next time.Time, err error) {
+func (d *disk) load(_ context.Context, of Key, limit int) (got []item, next time.Time, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	group := groupOf(of)
 	d.loads++
 	if d.fail != nil {
 		err, d.fail = d.fail, nil
@@ -90,12 +112,14 @@ func setup(t *testing.T, change func(*Options[item])) (*Window[item], *disk, *lo
 	d := &disk{items: map[string][]item{}}
 	l := &log{running: map[string]int{}, most: map[string]int{}}
 	opt := Options[item]{MaxItems: 1000, MaxGroupItems: 100, MaxBytes: 1 << 20, Workers: 1000,
-		Limit: func(string) int { return 10 }, Load: d.load, Size: func(item) int64 { return 1 }, Run: l.run, Now: time.Now}
+		Flow: limit(10), Load: d.load, Size: func(item) int64 { return 1 }, Run: l.run, Now: time.Now}
 	if change != nil {
 		change(&opt)
 	}
 	w := New(opt)
-	w.Open()
+	if err := w.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() { w.Close(context.Background()) })
 	return w, d, l
 }
@@ -114,10 +138,10 @@ func (l *log) of(group string) (ns []int) {
 func TestReservedWorkRunsWithoutALoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, d, l := setup(t, nil)
-		if !w.Reserve("g", 1) {
+		if !w.Reserve(key("g"), 1) {
 			t.Fatal("an empty window has no place")
 		}
-		w.Start("g", item{group: "g", n: 1})
+		w.Start(key("g"), item{group: "g", n: 1})
 		synctest.Wait()
 		if got := l.of("g"); !slices.Equal(got, []int{1}) || d.loads != 0 {
 			t.Fatalf("ran %v with %d loads", got, d.loads)
@@ -152,29 +176,29 @@ func TestDueWorkIsLoadedWhenItsTimeComes(t *testing.T) {
 
 func TestFreshWorkDoesNotOvertakeABacklog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w, d, l := setup(t, func(o *Options[item]) { o.Limit = func(string) int { return 1 } })
+		w, d, l := setup(t, func(o *Options[item]) { o.Flow = limit(1) })
 		l.gate = make(chan struct{})
 		for n := range 300 {
 			d.store(w, item{group: "g", n: n, at: time.Now()})
 		}
 		synctest.Wait()
-		if w.Reserve("g", 1) {
+		if w.Reserve(key("g"), 1) {
 			t.Fatal("fresh work got a place before the backlog")
 		}
-		if !w.Reserve("other", 1) {
+		if !w.Reserve(key("other"), 1) {
 			t.Fatal("a group without backlog got no place")
 		}
-		w.Release("other", 1)
+		w.Release(key("other"), 1)
 		close(l.gate)
 		synctest.Wait()
 		got := l.of("g")
 		if len(got) != 300 || !slices.IsSorted(got) {
 			t.Fatalf("ran %d, in order: %v", len(got), slices.IsSorted(got))
 		}
-		if !w.Reserve("g", 1) {
+		if !w.Reserve(key("g"), 1) {
 			t.Fatal("no place after the backlog was worked off")
 		}
-		w.Release("g", 1)
+		w.Release(key("g"), 1)
 	})
 }
 
@@ -202,7 +226,7 @@ func TestBoundsHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, d, l := setup(t, func(o *Options[item]) {
 			o.MaxItems, o.MaxGroupItems, o.Workers = 20, 8, 5
-			o.Limit = func(string) int { return 3 }
+			o.Flow = limit(3)
 		})
 		l.gate = make(chan struct{})
 		for n := range 40 {
@@ -228,22 +252,22 @@ func TestReservationsAreBoundedByCountAndBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, _, _ := setup(t, func(o *Options[item]) { o.MaxItems, o.MaxGroupItems, o.MaxBytes = 5, 3, 100 })
 		for range 3 {
-			if !w.Reserve("a", 10) {
+			if !w.Reserve(key("a"), 10) {
 				t.Fatal("refused within the bounds")
 			}
 		}
-		if w.Reserve("a", 10) {
+		if w.Reserve(key("a"), 10) {
 			t.Error("a group got more than its share")
 		}
-		if w.Reserve("b", 71) {
+		if w.Reserve(key("b"), 71) {
 			t.Error("more bytes than there may be")
 		}
-		if !w.Reserve("b", 70) {
+		if !w.Reserve(key("b"), 70) {
 			t.Error("refused bytes within the bounds")
 		}
-		w.Release("b", 70)
+		w.Release(key("b"), 70)
 		for range 3 {
-			w.Release("a", 10)
+			w.Release(key("a"), 10)
 		}
 		if items, _, bytes := w.Counts(); items != 0 || bytes != 0 {
 			t.Errorf("%d items, %d bytes after all were released", items, bytes)
@@ -288,13 +312,13 @@ func TestAPausedGroupStaysOnDisk(t *testing.T) {
 		l.gate = make(chan struct{})
 		d.store(w, item{group: "g", n: 0, at: time.Now()})
 		synctest.Wait()
-		w.Pause("g", time.Now().Add(time.Minute))
+		w.Pause(key("g"), time.Now().Add(time.Minute))
 		for n := 1; n < 1000; n++ {
 			d.store(w, item{group: "g", n: n, at: time.Now()})
 		}
 		close(l.gate)
 		synctest.Wait()
-		if w.Reserve("g", 1) {
+		if w.Reserve(key("g"), 1) {
 			t.Error("a paused group took fresh work in")
 		}
 		d.mu.Lock()
@@ -314,33 +338,33 @@ func TestAPausedGroupStaysOnDisk(t *testing.T) {
 func TestAResumedGroupRunsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, d, l := setup(t, nil)
-		w.Resume("nobody")
+		w.Resume(key("nobody"))
 		l.gate = make(chan struct{})
 		d.store(w, item{group: "g", n: 0, at: time.Now()})
 		synctest.Wait()
-		w.Pause("g", time.Now().Add(time.Minute))
+		w.Pause(key("g"), time.Now().Add(time.Minute))
 		for n := 1; n < 1000; n++ {
 			d.store(w, item{group: "g", n: n, at: time.Now()})
 		}
 		close(l.gate)
 		synctest.Wait()
 		began := time.Now()
-		w.Resume("g")
+		w.Resume(key("g"))
 		synctest.Wait()
 		if got := l.of("g"); len(got) != 1000 || time.Since(began) != 0 {
 			t.Errorf("%d ran %v after the pause was ended", len(got), time.Since(began))
 		}
-		if !w.Reserve("g", 1) {
+		if !w.Reserve(key("g"), 1) {
 			t.Error("a resumed group takes no fresh work in")
 		}
-		w.Release("g", 1)
+		w.Release(key("g"), 1)
 	})
 }
 
 func TestAFailedLoadIsRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var heard []error
-		w, d, l := setup(t, func(o *Options[item]) { o.Failed = func(_ string, err error) { heard = append(heard, err) } })
+		w, d, l := setup(t, func(o *Options[item]) { o.Failed = func(_ Key, err error) { heard = append(heard, err) } })
 		d.mu.Lock()
 		d.fail = errors.New("disk on fire")
 		d.mu.Unlock()
@@ -355,11 +379,11 @@ func TestAFailedLoadIsRepeated(t *testing.T) {
 
 func TestCloseWaitsForWhatRunsThenCancelsIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w, _, l := setup(t, func(o *Options[item]) { o.Limit = func(string) int { return 1 } })
+		w, _, l := setup(t, func(o *Options[item]) { o.Flow = limit(1) })
 		l.gate = make(chan struct{})
 		for n := range 3 {
-			w.Reserve("g", 1)
-			w.Start("g", item{group: "g", n: n})
+			w.Reserve(key("g"), 1)
+			w.Start(key("g"), item{group: "g", n: n})
 		}
 		synctest.Wait()
 		start := time.Now()
@@ -374,7 +398,7 @@ func TestCloseWaitsForWhatRunsThenCancelsIt(t *testing.T) {
 		if got := l.of("g"); !slices.Equal(got, []int{0}) {
 			t.Errorf("ran %v, want the first only", got)
 		}
-		if w.Reserve("g", 1) {
+		if w.Reserve(key("g"), 1) {
 			t.Error("a closed window gave a place")
 		}
 	})
@@ -384,8 +408,8 @@ func TestCloseDoesNotWaitForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		deaf := make(chan struct{})
 		w, _, _ := setup(t, func(o *Options[item]) { o.Run = func(context.Context, item, *Turn[item]) { <-deaf } })
-		w.Reserve("g", 1)
-		w.Start("g", item{group: "g"})
+		w.Reserve(key("g"), 1)
+		w.Start(key("g"), item{group: "g"})
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		start := time.Now()
@@ -400,14 +424,14 @@ func TestDueWithoutATimeLeaksNoPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, _, _ := setup(t, nil)
 		for range 100 {
-			if !w.Reserve("g", 1) {
+			if !w.Reserve(key("g"), 1) {
 				t.Fatal("no place")
 			}
-			w.Due("g", time.Time{})
-			w.Release("g", 1)
+			w.Due(key("g"), time.Time{})
+			w.Release(key("g"), 1)
 			synctest.Wait()
 		}
-		if items, _, bytes := w.Counts(); items != 0 || bytes != 0 || len(w.groups) != 0 || len(w.due) != 0 {
+		if items, _, bytes := w.Counts(); items != 0 || bytes != 0 || len(w.groups) != 0 || len(w.shares) != 0 || len(w.caps) != 0 || len(w.due) != 0 {
 			t.Errorf("left behind: %d items, %d bytes, %d groups, %d due", items, bytes, len(w.groups), len(w.due))
 		}
 	})
@@ -423,7 +447,7 @@ func TestManyGroupsLeaveNothingBehind(t *testing.T) {
 		synctest.Wait()
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if len(l.ran) != 5000 || len(w.groups) != 0 || len(w.due) != 0 {
+		if len(l.ran) != 5000 || len(w.groups) != 0 || len(w.shares) != 0 || len(w.caps) != 0 || len(w.due) != 0 {
 			t.Fatalf("%d ran, %d groups and %d due left", len(l.ran), len(w.groups), len(w.due))
 		}
 	})
@@ -431,14 +455,14 @@ func TestManyGroupsLeaveNothingBehind(t *testing.T) {
 
 func BenchmarkReserveStart(b *testing.B) {
 	done := make(chan struct{}, 1024)
-	w := New(Options[item]{MaxItems: 1 << 20, MaxGroupItems: 1 << 20, MaxBytes: 1 << 30, Workers: 64, Limit: func(string) int { return 64 },
+	w := New(Options[item]{MaxItems: 1 << 20, MaxGroupItems: 1 << 20, MaxBytes: 1 << 30, Workers: 64, Flow: limit(64),
 		Load: (&disk{}).load, Size: func(item) int64 { return 1 }, Run: func(context.Context, item, *Turn[item]) { done <- struct{}{} }, Now: time.Now})
-	w.Open()
+	_ = w.Open(b.Context())
 	defer w.Close(context.Background())
 	b.ReportAllocs()
 	for b.Loop() {
-		w.Reserve("g", 1)
-		w.Start("g", item{})
+		w.Reserve(key("g"), 1)
+		w.Start(key("g"), item{})
 		<-done
 	}
 }
