@@ -137,11 +137,11 @@ type Receipt struct {
 
 // Runs is what the executor needs.
 type Runs interface {
-	// ClaimRuns claims up to limit due jobs of an operation, earliest first. next
+	// ClaimRuns claims up to limit due jobs of an app's operation, earliest first. next
 	// is when the next one after them is due, zero for none. A claim lasts until
 	// FinishRun, or until the store is opened again after a crash. What FinishRun has
 	// made due again meanwhile is not among jobs.
-	ClaimRuns(ctx context.Context, operation string, now time.Time, limit int) (jobs []*Job, next time.Time, err error)
+	ClaimRuns(ctx context.Context, app, operation string, now time.Time, limit int) (jobs []*Job, next time.Time, err error)
 	// StartRun stores that a run has begun, so that after a crash it counts as
 	// interrupted, and the callbacks that are owed for it.
 	StartRun(context.Context, Start) error
@@ -159,15 +159,16 @@ type Runs interface {
 	// has come, and of those that are not claimed, and wait for a run, these whose ExpiresAt has;
 	// bodies included.
 	Overdue(ctx context.Context, now time.Time, limit int) ([]*Job, error)
-	// DueRuns lists the operations that have unclaimed jobs, and when their
-	// first is due. It is for the start.
-	DueRuns(context.Context) ([]Due, error)
+	// DueRuns lists up to limit of the apps' operations that have unclaimed jobs, and
+	// when their first is due: those behind after, by app and then by operation.
+	DueRuns(ctx context.Context, after Due, limit int) ([]Due, error)
 }
 
 // Due says when a group of work has its first unclaimed member due.
 type Due struct {
-	Group string // an operation, or a lane
-	At    time.Time
+	App  string
+	Name string // an operation; or of a lane an endpoint, or an origin
+	At   time.Time
 }
 
 // Start is the beginning of a run.
@@ -248,8 +249,9 @@ type Deliveries interface {
 	// due at now, for another round of attempts until giveUp. A pending one is
 	// only made due at now.
 	Resend(ctx context.Context, app string, id ID, now, giveUp time.Time) (*Callback, error)
-	// DueCallbacks lists the lanes that have unclaimed callbacks. It is for the start.
-	DueCallbacks(context.Context) ([]Due, error)
+	// DueCallbacks lists up to limit of the lanes that have unclaimed callbacks, as
+	// DueRuns does, by app and then by name.
+	DueCallbacks(ctx context.Context, after Due, limit int) ([]Due, error)
 }
 
 // Delivery is a callback together with the job that it tells of.

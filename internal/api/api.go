@@ -86,11 +86,11 @@ type Options struct {
 // Slots is the bounded window of work in memory: a job with a slot in it is
 // stored as already claimed and runs as soon as it is committed.
 type Slots interface {
-	// Reserve takes a slot of a group for work of so many bytes. It is false
-	// where there is none, or where the group has a backlog on disk.
-	Reserve(group string, bytes int64) bool
-	// Release gives back a slot whose work was not committed.
-	Release(group string, bytes int64)
+	// Reserve takes a slot for a job. It is false where there is none, or where
+	// others of its app and operation wait on disk.
+	Reserve(*job.Job) bool
+	// Release gives back the slot of a job that was not committed, and is as it was.
+	Release(*job.Job)
 	// Instantly makes the end of a job that takes no time, with the callbacks that it
 	// owes; nil where the job has to run. Disown gives back what an end holds that was
 	// not committed.

@@ -138,8 +138,8 @@ func (c *call) readHead() (p *Problem) {
 
 // accept stores the job. A call that repeats another one gets that one's receipt.
 func (c *call) accept(fingerprint [32]byte) (job.Receipt, *Problem) {
-	a, bytes := c.api, c.job.MemoryBytes()
-	acceptance := job.Acceptance{Job: c.job, Claimed: a.opt.Slots.Reserve(c.op.Name, bytes), Key: c.key, Fingerprint: fingerprint}
+	a := c.api
+	acceptance := job.Acceptance{Job: c.job, Claimed: a.opt.Slots.Reserve(c.job), Key: c.key, Fingerprint: fingerprint}
 	if acceptance.Claimed { // nothing waits before it
 		acceptance.Finish = a.opt.Slots.Instantly(c.r.Context(), c.job)
 	}
@@ -153,7 +153,7 @@ func (c *call) accept(fingerprint [32]byte) (job.Receipt, *Problem) {
 		a.opt.Slots.Disown(acceptance.Finish)
 	}
 	if acceptance.Claimed && (!stored || acceptance.Finish != nil) {
-		a.opt.Slots.Release(c.op.Name, bytes)
+		a.opt.Slots.Release(c.job)
 	}
 	if errors.Is(err, job.ErrOutcomeUnknown) {
 		c.job.Request.Body.Ref = "" // perhaps a row names it: the next start's sweep decides

@@ -53,8 +53,8 @@ type countedSlots struct {
 	taken   map[string]int64
 }
 
-func (s *countedSlots) Reserve(group string, bytes int64) bool { return s.add(group, bytes) }
-func (s *countedSlots) Release(group string, bytes int64)      { s.add(group, -bytes) }
+func (s *countedSlots) Reserve(j *job.Job) bool { return s.add(j.Operation, j.MemoryBytes()) }
+func (s *countedSlots) Release(j *job.Job)      { s.add(j.Operation, -j.MemoryBytes()) }
 
 func (s *countedSlots) Instantly(_ context.Context, j *job.Job) *job.Finish {
 	if !s.instant {

@@ -124,8 +124,8 @@ func (g *gateway) options() Options {
 
 type noSlots struct{}
 
-func (noSlots) Reserve(string, int64) bool { return false }
-func (noSlots) Release(string, int64)      {}
+func (noSlots) Reserve(*job.Job) bool { return false }
+func (noSlots) Release(*job.Job)      {}
 
 func (noSlots) Instantly(context.Context, *job.Job) *job.Finish { return nil }
 func (noSlots) Disown(*job.Finish)                              {}

@@ -1,10 +1,29 @@
 package callback
 
 import (
+	"context"
 	"time"
 
+	"github.com/ringback/ringback/internal/window"
 	"github.com/ringback/ringback/job"
 )
+
+// laneOf is the lane of a callback: its flow control, within its app.
+func laneOf(cb *job.Callback) window.Key {
+	if cb.Endpoint != "" {
+		return window.Key{Share: cb.App, Name: cb.Endpoint}
+	}
+	return window.Key{Share: cb.App, Name: job.Origin(cb.URL)}
+}
+
+// due lists lanes that have something due on disk.
+func (s *Sender) due(ctx context.Context, after window.Key, limit int) (due []window.Due, err error) {
+	found, err := s.opt.Store.DueCallbacks(ctx, job.Due{App: after.Share, Name: after.Name}, limit)
+	for _, d := range found {
+		due = append(due, window.Due{Key: window.Key{Share: d.App, Name: d.Name}, At: d.At})
+	}
+	return due, err
+}
 
 // Waits tells what a pending callback waits for now, by its row and its lane, in the
 // words of job.WaitingReasons, and until when at least; zero: that is not known. Both

@@ -100,15 +100,16 @@ func New(opt Options) *Sender {
 	s.places = newPlaces(opt)
 	s.window = window.New(window.Options[job.Delivery]{
 		MaxItems: opt.MaxItems, MaxGroupItems: max(opt.MaxItems/16, 1), MaxBytes: opt.MaxBytes, Workers: opt.Workers,
-		Limit: s.limit,
-		Load: func(ctx context.Context, lane string, limit int) ([]job.Delivery, time.Time, error) {
-			return opt.Store.ClaimCallbacks(ctx, lane, opt.Now(), limit)
+		Flow: func(k window.Key) window.Flow { return window.Flow{Limit: s.limit(k.Share + " " + k.Name)} },
+		Load: func(ctx context.Context, k window.Key, limit int) ([]job.Delivery, time.Time, error) {
+			return opt.Store.ClaimCallbacks(ctx, k.Share+" "+k.Name, opt.Now(), limit)
 		},
-		Size: job.Delivery.MemoryBytes,
+		Groups: s.due,
+		Size:   job.Delivery.MemoryBytes,
 		Run: func(ctx context.Context, d job.Delivery, turn *window.Turn[job.Delivery]) {
 			s.deliver(ctx, d, turn.Free)
 		},
-		Failed: func(_ string, err error) { opt.Log.Error("load callbacks", "error", err) },
+		Failed: func(_ window.Key, err error) { opt.Log.Error("load callbacks", "error", err) },
 		Now:    opt.Now,
 	})
 	opt.Registerer.MustRegister(s.window.Gauges("callbacks")...)
@@ -131,14 +132,9 @@ func (s *Sender) limit(lane string) int {
 
 // Open begins to deliver, with what is due on disk.
 func (s *Sender) Open(ctx context.Context) error {
-	due, err := s.opt.Store.DueCallbacks(ctx)
-	if err != nil {
+	if err := s.window.Open(ctx); err != nil {
 		return fmt.Errorf("open callbacks: %w", err)
 	}
-	for _, d := range due {
-		s.window.Due(d.Group, d.At)
-	}
-	s.window.Open()
 	if s.opt.Proof != job.ProofNone {
 		s.endVerify = s.openVerifier()
 	}
@@ -162,16 +158,16 @@ func (s *Sender) Committed(ch job.Change) {
 	switch ch.Kind {
 	case job.CallbackOwed:
 		if ch.Claimed {
-			s.window.Start(ch.Callback.Lane(), job.Delivery{Callback: ch.Callback, Job: ch.Job})
+			s.window.Start(laneOf(ch.Callback), job.Delivery{Callback: ch.Callback, Job: ch.Job})
 			return
 		}
 		if ch.Callback.Waiting != job.WaitingOrder {
-			s.window.Due(ch.Callback.Lane(), ch.Callback.DueAt)
+			s.window.Due(laneOf(ch.Callback), ch.Callback.DueAt)
 		}
 	case job.CallbackSettled:
 		s.metrics.settled.WithLabelValues(ch.Callback.State.String()).Inc()
 	case job.CallbackTried:
-		s.window.Due(ch.Callback.Lane(), ch.Callback.DueAt)
+		s.window.Due(laneOf(ch.Callback), ch.Callback.DueAt)
 	case job.AppChanged:
 		s.places.forget(ch.App)
 	case job.EndpointChanged:
@@ -192,7 +188,7 @@ func (s *Sender) Owe(ctx context.Context, j *job.Job, state job.State, at time.T
 		if cb != nil {
 			// What may have to wait for an earlier one has no place.
 			d := job.Delivery{Callback: cb, Job: j}
-			owed = append(owed, job.OwedCallback{Callback: cb, Claimed: !j.Early && s.window.Reserve(cb.Lane(), d.MemoryBytes())})
+			owed = append(owed, job.OwedCallback{Callback: cb, Claimed: !j.Early && s.window.Reserve(laneOf(cb), d.MemoryBytes())})
 		}
 	}
 	return owed
@@ -253,7 +249,7 @@ func (s *Sender) OweUnclaimed(j *job.Job, state job.State, at time.Time) []job.O
 func (s *Sender) Disown(j *job.Job, owed []job.OwedCallback) {
 	for _, o := range owed {
 		if o.Claimed {
-			s.window.Release(o.Callback.Lane(), job.Delivery{Callback: o.Callback, Job: j}.MemoryBytes())
+			s.window.Release(laneOf(o.Callback), job.Delivery{Callback: o.Callback, Job: j}.MemoryBytes())
 		}
 	}
 }
@@ -283,7 +279,7 @@ func (s *Sender) deliver(ctx context.Context, d job.Delivery, free func()) {
 		s.awaitProof(ctx, d)
 		return
 	}
-	s.noteLane(lane, a, v)
+	s.noteLane(d.Callback, a, v)
 	free()
 	if err != nil {
 		s.opt.Log.Error("callback put off", "callback", d.Callback.ID.Callback(), "error", err)
@@ -300,13 +296,14 @@ func (s *Sender) deliver(ctx context.Context, d job.Delivery, free func()) {
 }
 
 // noteLane tells the lane's breaker how an attempt went.
-func (s *Sender) noteLane(lane string, a *job.Attempt, v verdict) {
+func (s *Sender) noteLane(cb *job.Callback, a *job.Attempt, v verdict) {
+	lane := cb.Lane()
 	switch {
 	case a.Status != 0:
 		s.breakers.answered(lane)
 	case v.kind == retry:
 		if until := s.breakers.failed(lane, s.opt.Now()); !until.IsZero() {
-			s.window.Pause(lane, until)
+			s.window.Pause(laneOf(cb), until)
 			s.opt.Log.Warn("lane rests: its receiver cannot be reached", "lane", lane, "until", until, "error", a.Error)
 		}
 	}

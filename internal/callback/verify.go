@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ringback/ringback/internal/outbound"
+	"github.com/ringback/ringback/internal/window"
 	"github.com/ringback/ringback/job"
 	"github.com/ringback/ringback/sign"
 )
@@ -65,7 +66,7 @@ func (s *Sender) endpointChanged(app, name string) {
 	if s.opt.Proof == job.ProofNone {
 		return
 	}
-	s.window.Resume((&job.Callback{App: app, Endpoint: name}).Lane())
+	s.window.Resume(window.Key{Share: app, Name: name})
 	select {
 	case s.verifyWake <- struct{}{}:
 	default:
@@ -292,7 +293,7 @@ func (s *Sender) proven(p *place, now time.Time) bool {
 // awaitProof puts a callback back until its endpoint is verified. That may happen at
 // any moment meanwhile, so the endpoint is looked at once more in the end.
 func (s *Sender) awaitProof(ctx context.Context, d job.Delivery) {
-	lane, until := d.Callback.Lane(), s.opt.Now().Add(pausedDelay)
+	lane, until := laneOf(d.Callback), s.opt.Now().Add(pausedDelay)
 	s.settle(ctx, job.Settlement{Callback: d.Callback, State: job.Pending, DueAt: until, Waiting: job.WaitingUnverified, At: s.opt.Now()})
 	s.window.Pause(lane, until)
 	now := s.opt.Now()

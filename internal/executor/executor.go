@@ -119,18 +119,23 @@ func New(opt Options) *Executor {
 	}
 	e.window = window.New(window.Options[*job.Job]{
 		MaxItems: e.opt.MaxItems, MaxGroupItems: max(e.opt.MaxItems/2, 1), MaxBytes: e.opt.MaxBytes, Workers: max(workers, 1),
-		Limit: func(op string) int { return max(e.ops[op].Concurrency, 1) },
-		Load: func(ctx context.Context, op string, limit int) ([]*job.Job, time.Time, error) {
-			jobs, next, err := e.opt.Store.ClaimRuns(ctx, op, opt.Now(), limit)
+		// An app may use all of an operation while no other one wants it.
+		Flow:     func(k window.Key) window.Flow { return window.Flow{Limit: e.limit(k.Name), Caps: [2]string{k.Name}} },
+		CapLimit: e.limit,
+		Load: func(ctx context.Context, k window.Key, limit int) ([]*job.Job, time.Time, error) {
+			jobs, next, err := e.opt.Store.ClaimRuns(ctx, k.Share, k.Name, opt.Now(), limit)
 			for _, j := range jobs {
 				e.holdLoaded(j)
 			}
 			return jobs, next, err
 		},
+		Groups: e.due,
 		Size:   (*job.Job).MemoryBytes,
 		Run:    e.run,
-		Failed: func(op string, err error) { opt.Log.Error("load jobs", "operation", op, "error", err) },
-		Now:    opt.Now,
+		Failed: func(k window.Key, err error) {
+			opt.Log.Error("load jobs", "app", k.Share, "operation", k.Name, "error", err)
+		},
+		Now: opt.Now,
 	})
 	opt.Registerer.MustRegister(e.window.Gauges("jobs")...)
 	return e
@@ -138,14 +143,9 @@ func New(opt Options) *Executor {
 
 // Open begins to run jobs, with those that are due on disk.
 func (e *Executor) Open(ctx context.Context) error {
-	due, err := e.opt.Store.DueRuns(ctx)
-	if err != nil {
+	if err := e.window.Open(ctx); err != nil {
 		return fmt.Errorf("open executor: %w", err)
 	}
-	for _, d := range due {
-		e.window.Due(d.Group, d.At)
-	}
-	e.window.Open()
 	watch, stop := context.WithCancel(context.WithoutCancel(ctx))
 	e.stop = stop
 	e.work.Go(func() { e.expire(watch) })
@@ -165,13 +165,26 @@ func (e *Executor) Close(ctx context.Context) error {
 	return nil
 }
 
-// Reserve takes a place in memory for a job of an operation, before it is stored.
-func (e *Executor) Reserve(operation string, bytes int64) bool {
-	return e.window.Reserve(operation, bytes)
+// due lists the apps' operations that have something due on disk.
+func (e *Executor) due(ctx context.Context, after window.Key, limit int) (due []window.Due, err error) {
+	found, err := e.opt.Store.DueRuns(ctx, job.Due{App: after.Share, Name: after.Name}, limit)
+	for _, d := range found {
+		due = append(due, window.Due{Key: window.Key{Share: d.App, Name: d.Name}, At: d.At})
+	}
+	return due, err
 }
 
+// limit is how many jobs of an operation run at once.
+func (e *Executor) limit(operation string) int { return max(e.ops[operation].Concurrency, 1) }
+
+// groupOf names the work of a job's app and operation: they take turns.
+func groupOf(j *job.Job) window.Key { return window.Key{Share: j.App, Name: j.Operation} }
+
+// Reserve takes a place in memory for a job, before it is stored.
+func (e *Executor) Reserve(j *job.Job) bool { return e.window.Reserve(groupOf(j), j.MemoryBytes()) }
+
 // Release gives back the place of a job that was not stored.
-func (e *Executor) Release(operation string, bytes int64) { e.window.Release(operation, bytes) }
+func (e *Executor) Release(j *job.Job) { e.window.Release(groupOf(j), j.MemoryBytes()) }
 
 // Instantly makes the end of a job whose backend takes no time, so that both can be
 // stored at once; nil where the job has to run. It is not for a job that was stored.
@@ -210,14 +223,14 @@ func (e *Executor) Committed(ch job.Change) {
 	case job.JobAccepted:
 		if ch.Claimed {
 			e.hold(ch.Job)
-			e.window.Start(ch.Job.Operation, ch.Job)
+			e.window.Start(groupOf(ch.Job), ch.Job)
 			return
 		}
-		e.window.Due(ch.Job.Operation, ch.Job.DueAt)
+		e.window.Due(groupOf(ch.Job), ch.Job.DueAt)
 	case job.QuestionClosed:
 		e.answers.wake(asked{ch.Job.ID, ch.Name})
 	case job.JobRetried, job.JobWaiting:
-		e.window.Due(ch.Job.Operation, ch.Job.DueAt)
+		e.window.Due(groupOf(ch.Job), ch.Job.DueAt)
 	case job.JobFinished:
 		e.metrics.jobs.WithLabelValues(ch.Job.Operation, ch.Job.State.String()).Inc()
 		if ch.Job.State == job.Canceled || ch.Job.State == job.Expired {

@@ -125,7 +125,7 @@ func (r *rig) accept(t *testing.T, change func(*job.Job)) job.ID {
 	if change != nil {
 		change(j)
 	}
-	claimed := r.Reserve("work", j.MemoryBytes())
+	claimed := r.Reserve(j)
 	if _, err := r.store.Accept(t.Context(), job.Acceptance{Job: j, Claimed: claimed}); err != nil {
 		t.Fatal(err)
 	}
@@ -300,8 +300,8 @@ type late struct {
 	after func([]*job.Job)
 }
 
-func (l *late) ClaimRuns(ctx context.Context, op string, now time.Time, limit int) ([]*job.Job, time.Time, error) {
-	jobs, next, err := l.Runs.ClaimRuns(ctx, op, now, limit)
+func (l *late) ClaimRuns(ctx context.Context, app, op string, now time.Time, limit int) ([]*job.Job, time.Time, error) {
+	jobs, next, err := l.Runs.ClaimRuns(ctx, app, op, now, limit)
 	l.after(jobs)
 	return jobs, next, err
 }

@@ -70,7 +70,7 @@ func submit(t *testing.T, e *Executor, store *sqlite.Store) job.ID {
 	t.Helper()
 	now := time.Now()
 	j := &job.Job{ID: store.NewID(now), App: "shop", Operation: "work", State: job.Accepted, CreatedAt: now, DueAt: now}
-	if _, err := store.Accept(t.Context(), job.Acceptance{Job: j, Claimed: e.Reserve("work", j.MemoryBytes())}); err != nil {
+	if _, err := store.Accept(t.Context(), job.Acceptance{Job: j, Claimed: e.Reserve(j)}); err != nil {
 		t.Fatal(err)
 	}
 	return j.ID

@@ -108,14 +108,14 @@ type Window[T any] struct {
 	oldGroups pool[group[T]]
 	oldShares pool[share[T]]
 	oldCaps   pool[capacity[T]]
-	items   int
-	bytes   int64
-	running int
-	closed  bool
-	wake    chan struct{}
-	ctx     context.Context
-	cancel  context.CancelFunc
-	work    sync.WaitGroup
+	items     int
+	bytes     int64
+	running   int
+	closed    bool
+	wake      chan struct{}
+	ctx       context.Context
+	cancel    context.CancelFunc
+	work      sync.WaitGroup
 }
 
 // group is work that is loaded and run together, with something in memory or due on disk.

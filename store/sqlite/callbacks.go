@@ -106,8 +106,10 @@ func (s *Store) StartAttempt(ctx context.Context, id job.ID, n int, at time.Time
 }
 
 // DueCallbacks implements job.Deliveries.
-func (s *Store) DueCallbacks(ctx context.Context) ([]job.Due, error) {
-	return s.due(ctx, `SELECT lane, due_at FROM callbacks WHERE due_at > 0 AND lane > ? ORDER BY lane, due_at LIMIT 1`)
+func (s *Store) DueCallbacks(ctx context.Context, after job.Due, limit int) ([]job.Due, error) {
+	// No character of a name is less than a blank, so lanes are in the order of their apps.
+	return s.due(ctx, after, limit, `SELECT app, substr(lane, length(app) + 2), due_at FROM callbacks WHERE due_at > 0 AND lane > ? || ' ' || ?
+		ORDER BY lane, due_at LIMIT 1`)
 }
 
 // SettleAttempt implements job.Deliveries.

@@ -145,12 +145,12 @@ func dueAt(claimed bool, due, fallback time.Time) int64 {
 }
 
 // ClaimRuns implements job.Runs.
-func (s *Store) ClaimRuns(ctx context.Context, operation string, now time.Time, limit int) (jobs []*job.Job, next time.Time, err error) {
+func (s *Store) ClaimRuns(ctx context.Context, app, operation string, now time.Time, limit int) (jobs []*job.Job, next time.Time, err error) {
 	var ids []job.ID
 	err = s.write(ctx, func(c *conn) error {
 		ids, next = nil, time.Time{}
-		err := c.bind(`SELECT id FROM jobs WHERE operation = ? AND due_at > 0 AND due_at <= ? ORDER BY due_at, key LIMIT ?`).
-			text(operation).time(now).int(int64(limit)).each(func(row *scanner) { ids = append(ids, row.id()) })
+		err := c.bind(`SELECT id FROM jobs WHERE app = ? AND operation = ? AND due_at > 0 AND due_at <= ? ORDER BY due_at, key LIMIT ?`).
+			text(app).text(operation).time(now).int(int64(limit)).each(func(row *scanner) { ids = append(ids, row.id()) })
 		if err != nil {
 			return err
 		}
@@ -159,7 +159,7 @@ func (s *Store) ClaimRuns(ctx context.Context, operation string, now time.Time, 
 				return err
 			}
 		}
-		return c.bind(`SELECT min(due_at) FROM jobs WHERE operation = ? AND due_at > 0`).text(operation).
+		return c.bind(`SELECT min(due_at) FROM jobs WHERE app = ? AND operation = ? AND due_at > 0`).text(app).text(operation).
 			each(func(row *scanner) { next = row.time() })
 	}, nil)
 	if err != nil {
@@ -251,18 +251,19 @@ func (s *Store) start(ctx context.Context, st start) error {
 }
 
 // DueRuns implements job.Runs.
-func (s *Store) DueRuns(ctx context.Context) ([]job.Due, error) {
-	return s.due(ctx, `SELECT operation, due_at FROM jobs WHERE due_at > 0 AND operation > ? ORDER BY operation, due_at LIMIT 1`)
+func (s *Store) DueRuns(ctx context.Context, after job.Due, limit int) ([]job.Due, error) {
+	return s.due(ctx, after, limit, `SELECT app, operation, due_at FROM jobs WHERE due_at > 0 AND (app, operation) > (?, ?)
+		ORDER BY app, operation, due_at LIMIT 1`)
 }
 
 // due steps from group to group through the index, whatever each one's size.
-func (s *Store) due(ctx context.Context, sql string) (due []job.Due, err error) {
+func (s *Store) due(ctx context.Context, after job.Due, limit int, sql string) (due []job.Due, err error) {
 	err = s.read(ctx, func(c *conn) error {
-		for last, more := "", true; more; {
+		for more := true; more && len(due) < limit; {
 			more = false
-			err := c.bind(sql).text(last).each(func(row *scanner) {
-				d := job.Due{Group: row.text(), At: row.time()}
-				due, last, more = append(due, d), d.Group, true
+			err := c.bind(sql).text(after.App).text(after.Name).each(func(row *scanner) {
+				after = job.Due{App: row.text(), Name: row.text(), At: row.time()}
+				due, more = append(due, after), true
 			})
 			if err != nil {
 				return fmt.Errorf("list due: %w", err)

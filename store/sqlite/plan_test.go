@@ -47,7 +47,7 @@ func useAll(t *testing.T, s *Store) {
 		_, err := s.Accept(ctx, job.Acceptance{Job: newJob(s), Key: "k"})
 		check(err)
 	}
-	jobs, _, err := s.ClaimRuns(ctx, "scan", now.Add(time.Hour), 10)
+	jobs, _, err := s.ClaimRuns(ctx, "shop", "scan", now.Add(time.Hour), 10)
 	check(err)
 	j := jobs[0]
 	check(s.StartRun(ctx, job.Start{Job: j, N: 1, At: now, Await: true}))
@@ -62,8 +62,8 @@ func useAll(t *testing.T, s *Store) {
 	due, _, err := s.ClaimCallbacks(ctx, cb.Lane(), now.Add(time.Hour), 10)
 	check(err, s.StartAttempt(ctx, cb.ID, 1, now, true),
 		s.SettleAttempt(ctx, job.Settlement{Callback: due[0].Callback, State: job.Dead, At: now, Attempt: &job.Attempt{N: 1}}))
-	_, err1 = s.DueRuns(ctx)
-	_, err2 = s.DueCallbacks(ctx)
+	_, err1 = s.DueRuns(ctx, job.Due{}, 100)
+	_, err2 = s.DueCallbacks(ctx, job.Due{}, 100)
 	_, err3 = s.RunsOf(ctx, j.ID)
 	_, err4 = s.Attempts(ctx, cb.ID)
 	_, err5 = s.Backlog(ctx)

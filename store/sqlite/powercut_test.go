@@ -190,7 +190,7 @@ func (sc *scenario) round(round int) {
 			Run: &job.Run{N: 1, StartedAt: sc.clock, FinishedAt: sc.clock, Error: e}})
 	})
 	sc.step("claim", func() error {
-		jobs, _, err := sc.store.ClaimRuns(sc.ctx, "scan", sc.clock, 1)
+		jobs, _, err := sc.store.ClaimRuns(sc.ctx, "shop", "scan", sc.clock, 1)
 		if err == nil && len(jobs) != 1 {
 			err = fmt.Errorf("%d jobs were due", len(jobs))
 		}

@@ -241,7 +241,7 @@ func TestWhatIsClaimedAndCannotBeReadIsDueAgainOnceTheStoreIsSound(t *testing.T)
 		if claims < 2 {
 			t.Errorf("%d syncs", claims)
 		}
-		due, err := s.DueCallbacks(t.Context())
+		due, err := s.DueCallbacks(t.Context(), job.Due{}, 100)
 		if err != nil || len(due) != 1 {
 			t.Errorf("due: %v, %v", due, err)
 		}

@@ -351,7 +351,7 @@ func TestClaimThatIsTakenAwayIsNotHandedOut(t *testing.T) {
 	}
 	claimed := make(chan []*job.Job, 1)
 	go func() {
-		jobs, _, err := s.ClaimRuns(context.Background(), "scan", now.Add(time.Second), 10)
+		jobs, _, err := s.ClaimRuns(context.Background(), "shop", "scan", now.Add(time.Second), 10)
 		if err != nil {
 			t.Error(err)
 		}

@@ -28,7 +28,10 @@ var callbackTests = []test{
 	{"ResendOfAStrangersCallbackIsNotFound", resendOfAStrangers},
 }
 
-const lane = "shop https://my.server"
+const (
+	lane     = "shop " + laneName
+	laneName = "https://my.server"
+)
 
 func owedCallbackIsReadBackWhole(w *world) {
 	j := w.accept(w.newJob("shop", "scan"), true)
@@ -125,7 +128,7 @@ func claimedCallbackIsNotClaimedAgain(w *world) {
 	w.equal("claimed", len(w.claimCallbacks(lane)), 1)
 	w.pass(24 * time.Hour)
 	w.equal("claimed again", len(w.claimCallbacks(lane)), 0)
-	due, err := w.DueCallbacks(w.ctx)
+	due, err := w.DueCallbacks(w.ctx, job.Due{}, 100)
 	w.no(err)
 	w.equal("due", len(due), 0)
 }
@@ -137,9 +140,11 @@ func lanesAreClaimedApart(w *world) {
 	_, fast := w.owed("shop", "https://fast.server/y")
 	_, other := w.owed("bank", "https://slow.server/z")
 	w.equal("fast", callbackIDs(w.claimCallbacks(fast.Lane())), []job.ID{fast.ID})
-	due, err := w.DueCallbacks(w.ctx)
+	due, err := w.DueCallbacks(w.ctx, job.Due{}, 100)
 	w.no(err)
-	w.equal("due", due, []job.Due{{Group: "bank https://slow.server", At: w.now()}, {Group: "shop https://slow.server", At: w.now()}})
+	want := []job.Due{{App: "bank", Name: "https://slow.server", At: w.now()}, {App: "shop", Name: "https://slow.server", At: w.now()}}
+	w.equal("due", due, want)
+	w.pages("due", want, w.DueCallbacks)
 	w.equal("other app", callbackIDs(w.claimCallbacks(other.Lane())), []job.ID{other.ID})
 }
 

@@ -173,12 +173,12 @@ func rescuedWorkIsListed(w *world) {
 	w.claimCallbacks(lane)
 	now := w.pass(time.Minute)
 	w.crash()
-	runs, err := w.DueRuns(w.ctx)
+	runs, err := w.DueRuns(w.ctx, job.Due{}, 100)
 	w.no(err)
-	w.equal("operations", runs, []job.Due{{Group: "report", At: later.DueAt}, {Group: "scan", At: now}})
-	callbacks, err := w.DueCallbacks(w.ctx)
+	w.equal("operations", runs, []job.Due{{App: "shop", Name: "report", At: later.DueAt}, {App: "shop", Name: "scan", At: now}})
+	callbacks, err := w.DueCallbacks(w.ctx, job.Due{}, 100)
 	w.no(err)
-	w.equal("lanes", callbacks, []job.Due{{Group: lane, At: now}})
+	w.equal("lanes", callbacks, []job.Due{{App: "shop", Name: laneName, At: now}})
 }
 
 func idsGrow(w *world) {

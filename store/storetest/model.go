@@ -119,10 +119,11 @@ func (m *model) acceptOne() {
 }
 
 func (m *model) claimSome() {
+	app := rapid.SampledFrom(modelApps).Draw(m.rt, "app")
 	operation, limit := rapid.SampledFrom(modelOperations).Draw(m.rt, "operation"), rapid.IntRange(1, 3).Draw(m.rt, "limit")
 	var due []*modelJob
 	for _, j := range m.jobs {
-		if j.Operation == operation && !j.claimed && !j.State.Terminal() {
+		if j.App == app && j.Operation == operation && !j.claimed && !j.State.Terminal() {
 			due = append(due, j)
 		}
 	}
@@ -136,7 +137,7 @@ func (m *model) claimSome() {
 		}
 		want, j.claimed = append(want, j.ID), true
 	}
-	jobs, next, err := m.ClaimRuns(m.ctx, operation, m.now(), limit)
+	jobs, next, err := m.ClaimRuns(m.ctx, app, operation, m.now(), limit)
 	m.no(err)
 	m.equal("claimed", jobIDs(jobs), want)
 	m.equal("next", next, wantNext)

@@ -219,9 +219,9 @@ func earlyCallbacksAreDueInOrder(w *world) {
 	running := w.startEarly(j)
 	progress := w.progress(j, `1`)
 	w.equal("standing", w.standing(accepted, running, progress), []string{"pending", "pending order", "pending order"})
-	due, err := w.DueCallbacks(w.ctx)
+	due, err := w.DueCallbacks(w.ctx, job.Due{}, 100)
 	w.no(err)
-	w.equal("due", due, []job.Due{{Group: lane, At: w.now()}})
+	w.equal("due", due, []job.Due{{App: "shop", Name: laneName, At: w.now()}})
 
 	claimed, next, err := w.ClaimCallbacks(w.ctx, lane, w.now(), 10)
 	w.no(err)

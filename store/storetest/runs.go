@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
@@ -15,6 +16,7 @@ var runsTests = []test{
 	{"JobBornClaimedNeverComesOutOfAClaim", jobBornClaimedNeverComesOut},
 	{"ManyClaimersShareTheWork", manyClaimersShareTheWork},
 	{"OperationsAreClaimedApart", operationsAreClaimedApart},
+	{"AppsAreClaimedApart", appsAreClaimedApart},
 	{"StartIsShownAndAnnounced", startIsShownAndAnnounced},
 	{"UnawaitedStartIsWrittenSoon", unawaitedStartIsWrittenSoon},
 	{"StartThatComesTooLateChangesNothing", lateStartChangesNothing},
@@ -34,7 +36,7 @@ var runsTests = []test{
 }
 
 func earliestDueIsClaimedFirst(w *world) {
-	var late, early, middle = w.newJob("a", "scan"), w.newJob("b", "scan"), w.newJob("a", "scan")
+	var late, early, middle = w.newJob("shop", "scan"), w.newJob("shop", "scan"), w.newJob("shop", "scan")
 	late.DueAt, early.DueAt, middle.DueAt = w.now().Add(3*time.Second), w.now().Add(time.Second), w.now().Add(2*time.Second)
 	for _, j := range []*job.Job{late, early, middle} {
 		w.accept(j, false)
@@ -54,13 +56,13 @@ func claimTellsWhenTheNextIsDue(w *world) {
 	}
 	for i, want := range []time.Time{now.Add(time.Second), now.Add(2 * time.Second), {}} {
 		at := now.Add(time.Minute)
-		jobs, next, err := w.ClaimRuns(w.ctx, "scan", at, 1)
+		jobs, next, err := w.ClaimRuns(w.ctx, "shop", "scan", at, 1)
 		w.no(err)
 		w.equal("claimed", jobIDs(jobs), ids[i:i+1])
 		w.equal("next", next, want)
 	}
 	w.no(w.FinishRun(w.ctx, w.retry(&job.Job{ID: ids[0], App: "shop", Operation: "scan"}, 1, time.Hour)))
-	jobs, next, err := w.ClaimRuns(w.ctx, "scan", now, 10)
+	jobs, next, err := w.ClaimRuns(w.ctx, "shop", "scan", now, 10)
 	w.no(err)
 	w.equal("claimed", len(jobs), 0)
 	w.equal("next", next, now.Add(time.Hour))
@@ -71,7 +73,7 @@ func claimedJobIsNotClaimedAgain(w *world) {
 	w.equal("claimed", jobIDs(w.claim("scan")), []job.ID{j.ID})
 	w.pass(24 * time.Hour)
 	w.equal("claimed again", len(w.claim("scan")), 0)
-	due, err := w.DueRuns(w.ctx)
+	due, err := w.DueRuns(w.ctx, job.Due{}, 100)
 	w.no(err)
 	w.equal("due", len(due), 0)
 }
@@ -93,7 +95,7 @@ func manyClaimersShareTheWork(w *world) {
 	for range 8 {
 		wg.Go(func() {
 			for {
-				jobs, _, err := w.ClaimRuns(w.ctx, "scan", w.now(), 4)
+				jobs, _, err := w.ClaimRuns(w.ctx, "shop", "scan", w.now(), 4)
 				if err != nil || len(jobs) == 0 {
 					return
 				}
@@ -117,14 +119,57 @@ func operationsAreClaimedApart(w *world) {
 	later.DueAt = now.Add(time.Second)
 	w.accept(later, false)
 	sooner := w.accept(w.newJob("shop", "report"), false)
-	due, err := w.DueRuns(w.ctx)
+	due, err := w.DueRuns(w.ctx, job.Due{}, 100)
 	w.no(err)
-	w.equal("due", due, []job.Due{{Group: "report", At: now}, {Group: "scan", At: now}})
+	w.equal("due", due, []job.Due{{App: "shop", Name: "report", At: now}, {App: "shop", Name: "scan", At: now}})
 	w.equal("claimed", jobIDs(w.claim("report")), []job.ID{sooner.ID})
 	w.equal("claimed", len(w.claim("scan")), 100)
-	due, err = w.DueRuns(w.ctx)
+	due, err = w.DueRuns(w.ctx, job.Due{}, 100)
 	w.no(err)
-	w.equal("due", due, []job.Due{{Group: "report", At: later.DueAt}})
+	w.equal("due", due, []job.Due{{App: "shop", Name: "report", At: later.DueAt}})
+}
+
+func appsAreClaimedApart(w *world) {
+	now := w.now()
+	var ids []job.ID
+	for _, app := range []string{"shop", "bank", "shop-2", "shop", "bank"} {
+		ids = append(ids, w.accept(w.newJob(app, "scan"), false).ID)
+	}
+	later := w.newJob("bank", "report")
+	later.DueAt = now.Add(time.Second)
+	w.accept(later, false)
+	all := []job.Due{{App: "bank", Name: "report", At: later.DueAt}, {App: "bank", Name: "scan", At: now},
+		{App: "shop", Name: "scan", At: now}, {App: "shop-2", Name: "scan", At: now}}
+	w.pages("due", all, w.DueRuns)
+	jobs, next, err := w.ClaimRuns(w.ctx, "bank", "scan", now, 10)
+	w.no(err)
+	w.equal("claimed", jobIDs(jobs), []job.ID{ids[1], ids[4]})
+	w.equal("next", next, time.Time{})
+	w.pages("due", []job.Due{all[0], all[2], all[3]}, w.DueRuns)
+}
+
+// pages reads what is due, in pages of every size and from every place.
+func (w *world) pages(what string, want []job.Due, read func(context.Context, job.Due, int) ([]job.Due, error)) {
+	w.t.Helper()
+	for from := range len(want) + 1 {
+		after := job.Due{}
+		if from > 0 {
+			after = want[from-1]
+		}
+		for size := 1; size <= len(want)+1; size++ {
+			got, err := read(w.ctx, after, size)
+			w.no(err)
+			w.equal(what, append([]job.Due{}, got...), append([]job.Due{}, want[from:min(from+size, len(want))]...))
+		}
+	}
+	// A name that nothing has leads to the next app.
+	for i := range len(want) - 1 {
+		if want[i].App != want[i+1].App {
+			got, err := read(w.ctx, job.Due{App: want[i].App, Name: "\U0010FFFF"}, 1)
+			w.no(err)
+			w.equal(what+" of the next app", got, want[i+1:i+2])
+		}
+	}
 }
 
 func startIsShownAndAnnounced(w *world) {

@@ -225,10 +225,10 @@ func (w *world) accept(j *job.Job, claimed bool) *job.Job {
 	return j
 }
 
-// claim claims all due jobs of an operation.
+// claim claims all due jobs of an operation of the app "shop".
 func (w *world) claim(operation string) []*job.Job {
 	w.t.Helper()
-	jobs, _, err := w.ClaimRuns(w.ctx, operation, w.now(), 1000)
+	jobs, _, err := w.ClaimRuns(w.ctx, "shop", operation, w.now(), 1000)
 	w.no(err)
 	return jobs
 }

@@ -62,9 +62,9 @@ func waitIsReadBackWhole(w *world) {
 func waitingJobIsDueAtItsTime(w *world) {
 	j := w.waiting(time.Second)
 	w.equal("claimed too early", len(w.claim("scan")), 0)
-	due, err := w.DueRuns(w.ctx)
+	due, err := w.DueRuns(w.ctx, job.Due{}, 100)
 	w.no(err)
-	w.equal("due", due, []job.Due{{Group: "scan", At: w.now().Add(time.Second)}})
+	w.equal("due", due, []job.Due{{App: "shop", Name: "scan", At: w.now().Add(time.Second)}})
 	w.pass(time.Second)
 	got := w.claim("scan")
 	w.equal("claimed", jobIDs(got), []job.ID{j.ID})

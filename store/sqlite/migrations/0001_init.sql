@@ -131,7 +131,7 @@ CREATE TABLE jobs (
   scheduled_at  INTEGER NOT NULL DEFAULT 0, -- it does not begin before
   expires_at    INTEGER NOT NULL DEFAULT 0  -- no run begins from then on; 0: never
 ) STRICT;
-CREATE INDEX jobs_due ON jobs (operation, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX jobs_due ON jobs (app, operation, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX jobs_overdue ON jobs (deadline) WHERE deadline > 0 AND due_at IS NOT NULL;
 CREATE INDEX jobs_expiring ON jobs (expires_at) WHERE expires_at > 0 AND due_at IS NOT NULL;
 CREATE INDEX jobs_of_app ON jobs (app);
