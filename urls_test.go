@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/ringback/ringback"
+	"github.com/ringback/ringback/client"
 	"github.com/ringback/ringback/internal/hostile"
 	"github.com/ringback/ringback/job"
 )
@@ -27,6 +29,7 @@ type wire struct {
 	resolver *hostile.Resolver
 	dialled  []netip.AddrPort
 	paths    []string
+	location string // where receivers redirect to; "" for none
 }
 
 func (w *wire) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
@@ -50,7 +53,12 @@ func (w *wire) dial(_ context.Context, _, address string) (net.Conn, error) {
 		io.Copy(io.Discard, r.Body)
 		w.mu.Lock()
 		w.paths = append(w.paths, r.RequestURI)
+		location := w.location
 		w.mu.Unlock()
+		if location != "" {
+			io.WriteString(theirs, "HTTP/1.1 302 Found\r\nLocation: "+location+"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+			return
+		}
 		io.WriteString(theirs, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
 	}()
 	return ours, nil
@@ -60,7 +68,7 @@ func (w *wire) dial(_ context.Context, _, address string) (net.Conn, error) {
 func (w *wire) begin(row hostile.URL) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.resolver, w.dialled, w.paths = row.Resolver(), nil, nil
+	w.resolver, w.dialled, w.paths, w.location = row.Resolver(), nil, nil, ""
 }
 
 func (w *wire) noted() (dialled []netip.AddrPort, paths []string) {
@@ -126,26 +134,61 @@ func TestEveryCallbackURLIsTreatedAlikeWhicheverWayItComes(t *testing.T) {
 	})
 	g.join(t)
 	tried := map[string]int{}
-	for _, row := range hostile.URLs() {
-		// The receivers here speak no TLS, and one that never answers would soon be
-		// left alone. What https changes is the business of the outbound client's own tests.
-		if scheme, rest, ok := strings.Cut(row.URL, "://"); ok && row.Expect == "allow" && strings.EqualFold(scheme, "https") {
-			row.URL = "http://" + rest
-		}
-		for name, way := range ways {
-			req, can := way(g.url, row.URL)
-			if !can {
-				continue
-			}
-			w.begin(row)
-			tried[name]++
-			g.tryURL(t, w, row, name, req)
+	rows, asExpected := hostile.URLs(), 0
+	for _, row := range rows {
+		if t.Run(fmt.Sprintf("line %d", row.Line), func(t *testing.T) { g.tryRow(t, w, row, tried) }) {
+			asExpected++
 		}
 	}
+	t.Logf("hostile URLs: %d of %d as expected, %v", asExpected, len(rows), tried)
 	for name := range ways {
 		if tried[name] < 200 {
 			t.Errorf("only %d rows came by %s", tried[name], name)
 		}
+	}
+	if tried["location"] < 200 {
+		t.Errorf("only %d rows came by a redirect", tried["location"])
+	}
+}
+
+// tryRow sends a row's URL every way there is.
+func (g *gateway) tryRow(t *testing.T, w *wire, row hostile.URL, tried map[string]int) {
+	t.Helper()
+	if !strings.ContainsFunc(row.URL, func(c rune) bool { return c == '\r' || c == '\n' }) && row.URL != "" && len(row.URL) < 4096 {
+		tried["location"]++
+		g.tryRedirect(t, w, row)
+	}
+	// The receivers here speak no TLS, and one that never answers would soon be
+	// left alone. What https changes is the business of the outbound client's own tests.
+	if scheme, rest, ok := strings.Cut(row.URL, "://"); ok && row.Expect == "allow" && strings.EqualFold(scheme, "https") {
+		row.URL = "http://" + rest
+	}
+	for name, way := range ways {
+		req, can := way(g.url, row.URL)
+		if !can {
+			continue
+		}
+		w.begin(row)
+		tried[name]++
+		g.tryURL(t, w, row, name, req)
+	}
+}
+
+// tryRedirect has a receiver that may be called redirect to the URL: nothing is dialled
+// but that receiver.
+func (g *gateway) tryRedirect(t *testing.T, w *wire, row hostile.URL) {
+	t.Helper()
+	w.begin(row)
+	w.mu.Lock()
+	w.location = row.URL
+	w.mu.Unlock()
+	accepted := g.call(t, client.Call{Path: "/relay", CallbackURL: fmt.Sprintf("http://redirects-%d.test/from", row.Line)})
+	c := g.settled(t, accepted.ID)
+	dialled, paths := w.noted()
+	elsewhere := slices.ContainsFunc(dialled, func(a netip.AddrPort) bool { return a != netip.AddrPortFrom(hostile.Public, 80) })
+	followed := slices.ContainsFunc(paths, func(path string) bool { return path != "/from" })
+	if c.Status != "dead" || c.LastStatus != 302 || len(dialled) != c.Attempts || elsewhere || followed {
+		t.Errorf("line %d by a redirect: %s with %d after %d attempts, dialled %v, asked for %q", row.Line, c.Status, c.LastStatus, c.Attempts, dialled, paths)
 	}
 }
 
@@ -169,16 +212,16 @@ func (g *gateway) tryURL(t *testing.T, w *wire, row hostile.URL, way string, req
 		!taken && (resp.StatusCode < 400 || resp.StatusCode > 499):
 		t.Errorf("line %d by %s: %q is %s (%s), answered %d %s", row.Line, way, row.URL[:min(len(row.URL), 80)], row.Expect, row.Why, resp.StatusCode, answer.Code)
 	}
-	if way == "endpoint" {
-		if taken {
-			if err := g.app.DeleteEndpoint(t.Context(), "e"); err != nil {
-				t.Fatal(err)
-			}
-		}
+	if !taken {
 		return
 	}
-	if taken {
+	if way != "endpoint" {
 		g.afterwards(t, w, row, way, answer.ID)
+		return
+	}
+	g.afterwards(t, w, row, way, g.call(t, client.Call{Path: "/relay", Endpoint: "e"}).ID)
+	if err := g.app.DeleteEndpoint(t.Context(), "e"); err != nil {
+		t.Fatal(err)
 	}
 }
 
