@@ -76,6 +76,7 @@ type Action string
 const (
 	AppCreate            Action = "app.create"
 	AppPolicy            Action = "app.policy"
+	AppDelete            Action = "app.delete"
 	AppSecretRotate      Action = "app.secret.rotate"
 	EndpointCreate       Action = "endpoint.create"
 	EndpointUpdate       Action = "endpoint.update"
@@ -99,7 +100,7 @@ const (
 // Actions are all actions. Who adds a change adds its action here, and a line to
 // docs/audit.md.
 var Actions = []Action{
-	AppCreate, AppPolicy, AppSecretRotate,
+	AppCreate, AppDelete, AppPolicy, AppSecretRotate,
 	EndpointCreate, EndpointUpdate, EndpointDelete, EndpointVerify, EndpointSecretRotate,
 	EndpointDisable, EndpointEnable, EndpointDiscard, PauseBegin, PauseEnd,
 	JobCancel, CallbackResend, CallbackDiscard, BulkStart, BulkStop,

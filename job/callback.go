@@ -267,8 +267,9 @@ type Secrets struct {
 type App struct {
 	Name      string
 	CreatedAt time.Time
-	Secrets   Secrets // for URLs sent with a call
-	Policy    Policy  // of URLs sent with a call, and of its endpoints
+	Secrets   Secrets   // for URLs sent with a call
+	Policy    Policy    // of URLs sent with a call, and of its endpoints
+	DeletedAt time.Time // when it was deleted, while something of it is left; else zero
 }
 
 // Key is an API key of an app; the key itself is never stored.

@@ -48,6 +48,9 @@ type Job struct {
 	// that waits without it has a run in memory that asks somebody.
 	Wait *Wait
 
+	// Bodies says whether those of request and result are still there.
+	Bodies Bodies
+
 	Result *Result // succeeded only
 	Error  *Error  // the last failed attempt's; of a failed or expired job: why
 }

@@ -22,6 +22,12 @@ type Operation struct {
 	AtMostOnce bool
 	Retry      Retry
 	Callback   Contract
+	// Retention is how long jobs are kept after they and their callbacks have come to
+	// their end, BodyRetention how long their bodies are; 0: the gateway's, and as long
+	// as the job.
+	Retention     time.Duration
+	BodyRetention time.Duration
+	Redact        Redaction
 }
 
 // Retry says how often and when a failed run is repeated.

@@ -46,6 +46,7 @@ type Store interface { //nolint:interfacebloat // it joins the roles below, and 
 	Bulks
 	Audits
 	Turns
+	Keeping
 	// Committed sets the function that hears of every change, after its commit,
 	// in the order of the commits. It MUST be called before the first write; the
 	// function must not block.
@@ -103,7 +104,8 @@ type Intake interface {
 	// NewID makes an id for a job or a callback of this store.
 	NewID(now time.Time) ID
 	// Accept stores a job. With a key that the app used for the same operation
-	// before, it stores nothing and returns the first call's job and fingerprint.
+	// before, it stores nothing and returns the first call's job and fingerprint. It is
+	// ErrNotFound where the app was deleted since the store was opened, or is being erased.
 	Accept(context.Context, Acceptance) (Receipt, error)
 	// Repeated returns what Accept would for a key that the app has used for the
 	// operation before, else ErrNotFound.
@@ -247,7 +249,7 @@ type Deliveries interface {
 	SettleAttempt(context.Context, Settlement) error
 	// Resend makes a callback that is delivered, dead or discarded pending again,
 	// due at now, for another round of attempts until giveUp. A pending one is
-	// only made due at now.
+	// only made due at now. It is ErrGone where the job's bodies are whole no more.
 	Resend(ctx context.Context, app string, id ID, now, giveUp time.Time) (*Callback, error)
 	// DueCallbacks lists up to limit of the lanes that have unclaimed callbacks, as
 	// DueRuns does, by app and then by name.

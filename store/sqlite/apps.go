@@ -3,6 +3,7 @@ package sqlite
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,7 +28,10 @@ func (s *Store) CreateApp(ctx context.Context, a job.App, k job.Key) error {
 			return err
 		}
 		return s.audit(ctx, c, job.Audit{Action: job.AppCreate, App: a.Name, Subject: a.Name})
-	}, announceApp(a.Name))
+	}, func(emit func(job.Change)) {
+		delete(s.deleted, a.Name)
+		announceApp(a.Name)(emit)
+	})
 	return wrap(err, "create app %s", a.Name)
 }
 
@@ -43,10 +47,10 @@ func wrap(err error, format string, args ...any) error {
 	return fmt.Errorf(format+": %w", append(args, err)...)
 }
 
-const appColumns = `a.name, a.created_at, a.secret, a.secret_previous, a.previous_until, a.policy`
+const appColumns = `a.name, a.created_at, a.secret, a.secret_previous, a.previous_until, a.policy, a.deleted_at`
 
 func scanApp(row *scanner) job.App {
-	return job.App{Name: row.text(), CreatedAt: row.time(), Secrets: scanSecrets(row), Policy: row.policy()}
+	return job.App{Name: row.text(), CreatedAt: row.time(), Secrets: scanSecrets(row), Policy: row.policy(), DeletedAt: row.time()}
 }
 
 func scanSecrets(row *scanner) job.Secrets {
@@ -56,7 +60,7 @@ func scanSecrets(row *scanner) job.Secrets {
 // App implements job.Apps.
 func (s *Store) App(ctx context.Context, name string) (job.App, error) {
 	a, err := one(ctx, s, scanApp, func(c *conn) *binder {
-		return c.bind(`SELECT ` + appColumns + ` FROM apps a WHERE a.name = ?`).text(name)
+		return c.bind(`SELECT ` + appColumns + ` FROM apps a WHERE a.name = ? AND a.deleted_at = 0`).text(name)
 	})
 	return a, wrap(err, "read app")
 }
@@ -64,7 +68,7 @@ func (s *Store) App(ctx context.Context, name string) (job.App, error) {
 // AppOfKey implements job.Apps.
 func (s *Store) AppOfKey(ctx context.Context, hash [32]byte) (job.App, error) {
 	a, err := one(ctx, s, scanApp, func(c *conn) *binder {
-		return c.bind(`SELECT ` + appColumns + ` FROM keys k JOIN apps a ON a.name = k.app WHERE k.hash = ?`).blob(hash[:])
+		return c.bind(`SELECT ` + appColumns + ` FROM keys k JOIN apps a ON a.name = k.app WHERE k.hash = ? AND a.deleted_at = 0`).blob(hash[:])
 	})
 	return a, wrap(err, "read app of key")
 }
@@ -195,7 +199,7 @@ func (s *Store) CreateEndpoint(ctx context.Context, e job.Endpoint) error {
 	var did happened
 	err := s.write(ctx, func(c *conn) error {
 		did = happened{}
-		if err := c.mayBeOperational(e); err != nil {
+		if err := errors.Join(s.live(e.App), c.mayBeOperational(e)); err != nil {
 			return err
 		}
 		err := c.bind(`INSERT INTO endpoints (` + endpointColumns + `) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING`).endpoint(e).exec()

@@ -47,6 +47,9 @@ func (s *Store) CreateBulk(ctx context.Context, b *job.Bulk) error {
 	b.Who, _ = job.ActorOf(ctx)
 	created := *b
 	err := s.write(ctx, func(c *conn) error {
+		if err := s.live(b.App); err != nil {
+			return err
+		}
 		open := 0
 		err := c.bind(`SELECT count(*) FROM bulks INDEXED BY bulks_open WHERE app = ? AND state = 'running'`).text(b.App).
 			each(func(row *scanner) { open = int(row.int()) })
@@ -272,6 +275,9 @@ func (c *conn) stepCallback(did *bulkDid, item job.BulkItem, at time.Time) error
 	}
 	if b.Action == job.BulkResend {
 		cb, err := c.resend(b.App, item, at)
+		if errors.Is(err, job.ErrGone) {
+			return nil // its body is
+		}
 		did.resent = append(did.resent, cb)
 		return err
 	}

@@ -235,6 +235,9 @@ func (c *conn) resend(app string, item job.BulkItem, now time.Time) (cb *job.Cal
 	if err != nil || before == nil {
 		return nil, cmp.Or(err, job.ErrNotFound)
 	}
+	if err := c.sayable(app, id); err != nil {
+		return nil, err
+	}
 	// One that is claimed is in flight, or about to be: that is what was asked for.
 	// One that waits for an earlier one goes on waiting.
 	err = c.bind(`UPDATE callbacks SET round = iif(state = 1, round, attempts), give_up_at = iif(state = 1, give_up_at, ?5), state = 1,
@@ -252,4 +255,16 @@ func (c *conn) resend(app string, item job.BulkItem, now time.Time) (cb *job.Cal
 	err = c.bind(`SELECT ` + callbackColumns + ` FROM callbacks WHERE key = ? AND id = ? AND app = ?`).key(id).id(id).text(app).
 		each(func(row *scanner) { cb = scanCallback(row) })
 	return cb, err
+}
+
+// sayable is ErrGone for a callback whose job's bodies are whole no more: it could not
+// say the same again.
+func (c *conn) sayable(app string, id job.ID) (err error) {
+	whole := true
+	err = c.bind(`SELECT j.bodies FROM callbacks c JOIN jobs j ON j.key = c.job WHERE c.key = ? AND c.id = ? AND c.app = ?`).key(id).id(id).text(app).
+		each(func(row *scanner) { whole = row.int() == int64(job.BodiesWhole) })
+	if err == nil && !whole {
+		err = job.ErrGone
+	}
+	return err
 }

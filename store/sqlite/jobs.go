@@ -25,6 +25,9 @@ func (s *Store) Accept(ctx context.Context, a job.Acceptance) (job.Receipt, erro
 		if did != nil {
 			*did = ordered{}
 		}
+		if err := s.live(a.Job.App); err != nil {
+			return err
+		}
 		if a.Key != "" {
 			if err := c.remember(a, &receipt); err != nil || receipt.Repeated {
 				return err

@@ -73,7 +73,7 @@ func useAll(t *testing.T, s *Store) {
 	_, err3 = s.KnownBodies(ctx, []string{"a"})
 	_, err4 = s.Job(ctx, "shop", j.ID)
 	check(err1, err2, err3, err4, s.SettleAttempt(ctx, job.Settlement{Callback: cb, State: job.Dead, At: now}))
-	check(useEarly(ctx, s), useLines(ctx, t, s))
+	check(useEarly(ctx, s), useLines(ctx, t, s), useKeeping(ctx, s, j.ID, now))
 	_, _, err = s.Purge(ctx, now.Add(time.Hour), now.Add(time.Hour), 10)
 	check(err)
 	listAll(ctx, check, s)
@@ -98,6 +98,23 @@ func useBulks(ctx context.Context, check func(...error), s *Store) {
 	_, err1 := s.LaneBacklog(ctx, "shop main", now, 10)
 	_, err2 := s.DeadLetters(ctx, job.DeadFilter{App: "shop", Endpoint: "main", Limit: 10})
 	check(err1, err2)
+}
+
+// useKeeping keeps no more what there is: the bodies of a job, and an app with a job.
+func useKeeping(ctx context.Context, s *Store, id job.ID, now time.Time) error {
+	_, err := s.Redact(ctx, job.Redacted{ID: id, Request: &job.Body{}, Result: &job.Body{}})
+	_, err1 := s.Sweep(ctx, job.Sweep{Look: 10, Others: job.Cutoff{Jobs: now.Add(-time.Hour), Bodies: now.Add(time.Hour)}})
+	errs := []error{err, err1, s.CreateApp(ctx, job.App{Name: "gone", Secrets: job.Secrets{Current: []byte{1}}}, job.Key{Hash: [32]byte{1}, App: "gone"})}
+	j := newJob(s)
+	j.App = "gone"
+	_, err = s.Accept(ctx, job.Acceptance{Job: j})
+	errs = append(errs, err, s.DeleteApp(ctx, "gone", now))
+	for range 2 {
+		_, _, err := s.EraseApp(ctx, "gone", 10)
+		errs = append(errs, err)
+	}
+	_, err = s.DeletedApps(ctx)
+	return errors.Join(append(errs, err, s.ForgetApp(ctx, "gone"))...)
 }
 
 // useEarly tells of a job before its end.

@@ -10,7 +10,7 @@ import (
 
 const jobColumns = `j.id, j.app, j.operation, j.state, j.due_at, j.created_at, j.started_at, j.finished_at, j.deadline, j.runs, j.interrupted,
 	j.rescued, j.targets, j.early, j.progress, j.authorization, j.error, j.result_status, j.result_type, j.result_echo,
-	j.scheduled_at, j.expires_at`
+	j.scheduled_at, j.expires_at, j.bodies`
 
 func scanJob(row *scanner) *job.Job {
 	j := &job.Job{ID: row.id(), App: row.text(), Operation: row.text(), State: job.State(row.int()), DueAt: row.time(), CreatedAt: row.time(),
@@ -21,7 +21,7 @@ func scanJob(row *scanner) *job.Job {
 	if result.Status != 0 {
 		j.Result = &result
 	}
-	j.ScheduledAt, j.ExpiresAt = row.time(), row.time()
+	j.ScheduledAt, j.ExpiresAt, j.Bodies = row.time(), row.time(), job.Bodies(row.int())
 	return j
 }
 

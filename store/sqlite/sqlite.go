@@ -50,6 +50,7 @@ type Store struct {
 	slots   chan struct{} // filled by each that reads
 	idle    chan *conn    // open, for the next that reads
 	emit    func(job.Change)
+	deleted map[string]bool // apps that take nothing more; the writer's
 	closing sync.Once
 	closed  error
 	failure atomic.Pointer[error] // the last commit's, nil while all is well
@@ -64,7 +65,7 @@ func Open(ctx context.Context, path string, opt Options) (_ *Store, err error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	s := &Store{path: filepath.Clean(path), opt: opt, slots: make(chan struct{}, readers), idle: make(chan *conn, readers), emit: func(job.Change) {}}
+	s := &Store{path: filepath.Clean(path), opt: opt, slots: make(chan struct{}, readers), idle: make(chan *conn, readers), emit: func(job.Change) {}, deleted: map[string]bool{}}
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("open store %s: %w", path, errors.Join(err, s.release()))
@@ -90,7 +91,7 @@ func Open(ctx context.Context, path string, opt Options) (_ *Store, err error) {
 	if err := c.rescue(opt.Now()); err != nil {
 		return nil, fmt.Errorf("rescue: %w", err)
 	}
-	if err := s.observe(c); err != nil {
+	if err := errors.Join(s.observe(c), s.readDeleted(c)); err != nil {
 		return nil, err
 	}
 	// The files are new perhaps: their names must outlive a power cut, too.

@@ -21,6 +21,8 @@ type writer struct {
 	quit   chan struct{}
 	ended  chan struct{}
 	starts starts
+	// between gets what is to be done between two commits.
+	between chan func()
 
 	broken   bool          // nothing is written; Store.failure says why
 	repaired chan struct{} // closed when something is again; nil while nothing is broken
@@ -56,7 +58,7 @@ const (
 )
 
 func newWriter(s *Store) *writer {
-	return &writer{store: s, ops: make(chan *op, queueLength), quit: make(chan struct{}), ended: make(chan struct{}),
+	return &writer{store: s, ops: make(chan *op, queueLength), quit: make(chan struct{}), ended: make(chan struct{}), between: make(chan func()),
 		starts:       starts{last: map[job.ID]*start{}, wake: make(chan struct{}, 1)},
 		checkpointAt: checkpointPages,
 		copy:         make(chan struct{}, 1), copied: make(chan copied, 1), copierEnded: make(chan struct{})}
@@ -108,6 +110,9 @@ func (w *writer) loop() {
 		case <-w.starts.wake:
 		case did := <-w.copied:
 			w.endCheckpoint(did)
+			continue
+		case f := <-w.between:
+			f()
 			continue
 		case <-w.repaired:
 			w.mend()

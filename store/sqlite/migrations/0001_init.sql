@@ -13,8 +13,11 @@ CREATE TABLE apps (
   secret          BLOB NOT NULL,
   secret_previous BLOB,
   previous_until  INTEGER NOT NULL,
-  policy          TEXT           -- JSON; NULL: any URL
+  policy          TEXT,          -- JSON; NULL: any URL
+  deleted_at      INTEGER NOT NULL DEFAULT 0 -- since when its rows are being erased
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX apps_deleted ON apps (name) WHERE deleted_at > 0;
 
 CREATE TABLE keys (
   hash       BLOB PRIMARY KEY,
@@ -22,6 +25,8 @@ CREATE TABLE keys (
   hint       TEXT NOT NULL,
   created_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX keys_of_app ON keys (app);
 
 CREATE TABLE endpoints (
   app             TEXT NOT NULL,
@@ -129,7 +134,8 @@ CREATE TABLE jobs (
   result_echo   INTEGER NOT NULL,
   -- What few jobs have, written by an update of its own.
   scheduled_at  INTEGER NOT NULL DEFAULT 0, -- it does not begin before
-  expires_at    INTEGER NOT NULL DEFAULT 0  -- no run begins from then on; 0: never
+  expires_at    INTEGER NOT NULL DEFAULT 0, -- no run begins from then on; 0: never
+  bodies        INTEGER NOT NULL DEFAULT 0  -- whole, redacted, gone
 ) STRICT;
 CREATE INDEX jobs_due ON jobs (app, operation, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX jobs_overdue ON jobs (deadline) WHERE deadline > 0 AND due_at IS NOT NULL;
