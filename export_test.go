@@ -3,4 +3,4 @@ package ringback
 import "context"
 
 // Clean deletes what is past its retention, now.
-func (g *Gateway) Clean(ctx context.Context) error { return g.cleanOnce(ctx) }
+func (g *Gateway) Clean(ctx context.Context) error { return g.keeper.Once(ctx) }

@@ -27,6 +27,7 @@ import (
 	"github.com/ringback/ringback/internal/body"
 	"github.com/ringback/ringback/internal/callback"
 	"github.com/ringback/ringback/internal/executor"
+	"github.com/ringback/ringback/internal/keeper"
 	"github.com/ringback/ringback/internal/outbound"
 	"github.com/ringback/ringback/internal/seal"
 	"github.com/ringback/ringback/job"
@@ -150,6 +151,7 @@ type Gateway struct {
 	api         *api.API
 	executor    *executor.Executor
 	sender      *callback.Sender
+	keeper      *keeper.Keeper
 	seal        *seal.Sealer
 	newAdminKey string
 }
@@ -224,7 +226,11 @@ func (g *Gateway) assemble(ctx context.Context) error {
 	if g.api, err = api.New(apiOptions); err != nil {
 		return err
 	}
+	if g.keeper, err = keeper.New(keeper.Options{Store: g.store, Bodies: g.bodies, Operations: operations, Retention: opt.Retention, AuditRetention: opt.AuditRetention, Log: opt.Log, Now: opt.Now}); err != nil {
+		return err
+	}
 	g.store.Committed(func(ch job.Change) {
+		g.keeper.Committed(ch)
 		g.executor.Committed(ch)
 		g.sender.Committed(ch)
 		g.api.Committed(ch)
@@ -263,7 +269,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if err := g.sender.Open(open); err != nil {
 		return errors.Join(fmt.Errorf("run: %w", err), g.drain())
 	}
-	g.clean(ctx)
+	g.keeper.Run(ctx)
 	return g.drain()
 }
 
@@ -286,59 +292,6 @@ func (g *Gateway) drain() error {
 		}
 	}
 	return err
-}
-
-const (
-	cleanInterval = time.Minute
-	cleanBatch    = 500
-	// keyRetention is how long an idempotency key is kept at least.
-	keyRetention = 24 * time.Hour
-)
-
-// clean deletes jobs whose retention is over, and the bodies that only they named,
-// until ctx is done.
-func (g *Gateway) clean(ctx context.Context) {
-	ticker := time.NewTicker(cleanInterval)
-	defer ticker.Stop()
-	for {
-		if err := g.cleanOnce(ctx); err != nil && ctx.Err() == nil {
-			g.opt.Log.Error("delete old jobs", "error", err)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-	}
-}
-
-func (g *Gateway) cleanOnce(ctx context.Context) error {
-	for {
-		now := g.opt.Now()
-		n, bodies, err := g.store.Purge(ctx, now.Add(-g.opt.Retention), now.Add(-keyRetention), cleanBatch)
-		if err != nil {
-			return err
-		}
-		for _, ref := range bodies {
-			// Their rows are gone: what cannot be deleted now, the next start sweeps.
-			err = errors.Join(err, g.bodies.Delete(ref))
-		}
-		if err != nil {
-			return err
-		}
-		if n < cleanBatch {
-			return g.cleanAudit(ctx)
-		}
-	}
-}
-
-func (g *Gateway) cleanAudit(ctx context.Context) error {
-	for {
-		n, err := g.store.PurgeAudit(ctx, g.opt.Now().Add(-g.opt.AuditRetention), cleanBatch)
-		if err != nil || n < cleanBatch {
-			return err
-		}
-	}
 }
 
 // runURL is what the URLs begin with by which an upstream speaks about a run.

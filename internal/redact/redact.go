@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -75,26 +76,35 @@ func unescape(token string) (string, error) {
 // None tells that there is nothing to redact.
 func (p Pointers) None() bool { return p.root == nil }
 
-// Apply returns the document without what is to be redacted, byte for byte the same
-// elsewhere; the document itself where it has nothing of that. whole tells that it was
-// replaced whole: it is too large, or no JSON. coded says that it is compressed.
-func (p Pointers) Apply(document []byte, coded bool) (redacted []byte, whole bool) {
+// Outcome says what was redacted.
+type Outcome uint8
+
+// The outcomes.
+const (
+	Unchanged Outcome = iota // nothing: the document is as it was
+	Parts                    // the rest is as it was, byte for byte
+	All                      // Whole took its place, since it is no JSON, too large, or to be so
+)
+
+// Apply returns the document without what is to be redacted. coded says that it is
+// compressed, and nothing that can be looked into.
+func (p Pointers) Apply(document []byte, coded bool) ([]byte, Outcome) {
 	switch {
 	case p.root == nil || len(document) == 0:
-		return document, false
-	case p.root.whole || len(document) > MaxBytes:
-		return Whole(), true
+		return document, Unchanged
+	case p.root.whole:
+		return Whole(), All
 	case p.keepOther && (coded || !looksLikeJSON(document)):
-		return document, false
-	case coded:
-		return Whole(), true
+		return document, Unchanged
+	case coded || len(document) > MaxBytes:
+		return Whole(), All
 	}
 	spans, err := p.find(document)
 	if err != nil {
-		return Whole(), true
+		return Whole(), All
 	}
 	if len(spans) == 0 {
-		return document, false
+		return document, Unchanged
 	}
 	out := make([]byte, 0, len(document)+len(spans)*len(mark))
 	last := int64(0)
@@ -102,7 +112,17 @@ func (p Pointers) Apply(document []byte, coded bool) (redacted []byte, whole boo
 		out = append(append(out, document[last:s.from]...), mark...)
 		last = s.to
 	}
-	return append(out, document[last:]...), false
+	return append(out, document[last:]...), Parts
+}
+
+// Coded tells whether a body with this header is compressed.
+func Coded(h http.Header) bool {
+	for _, coding := range h["Content-Encoding"] {
+		if !strings.EqualFold(strings.TrimSpace(coding), "identity") {
+			return true
+		}
+	}
+	return false
 }
 
 func looksLikeJSON(document []byte) bool {
@@ -176,12 +196,13 @@ func below(at []*node, name string) (found []*node) {
 	return found
 }
 
-// Read is Apply for a body that is read. It reads no more than MaxBytes and one byte.
-func (p Pointers) Read(from io.Reader, coded bool) (redacted []byte, whole bool, err error) {
+// Read is Apply for a body that is read. It reads no more than MaxBytes and one byte. A
+// larger one that is Unchanged, since it is to be kept, is not returned.
+func (p Pointers) Read(from io.Reader, coded bool) ([]byte, Outcome, error) {
 	document, err := io.ReadAll(io.LimitReader(from, MaxBytes+1))
 	if err != nil {
-		return nil, false, err
+		return nil, Unchanged, err
 	}
-	redacted, whole = p.Apply(document, coded)
-	return redacted, whole, nil
+	redacted, outcome := p.Apply(document, coded)
+	return redacted, outcome, nil
 }

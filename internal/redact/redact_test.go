@@ -56,8 +56,8 @@ func TestCompressedIsReplacedWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, whole := p.Apply([]byte(`{"a":1}`), true); !whole || string(got) != `"[redacted]"` {
-		t.Errorf("%s, %v", got, whole)
+	if got, outcome := p.Apply([]byte(`{"a":1}`), true); outcome != All || string(got) != `"[redacted]"` {
+		t.Errorf("%s, %v", got, outcome)
 	}
 }
 

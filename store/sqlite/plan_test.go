@@ -169,6 +169,8 @@ var scans = map[string]string{
 	"SCAN callbacks":                                    "pages of all apps' callbacks, in the table's order",
 	"SCAN audit":                                        "the whole log, or the newest id, in the table's order",
 	"SCAN a":                                            "all apps, by name",
+	"SCAN a USING INDEX apps_deleted":                   "holds apps that are being erased, and no other",
+	"SCAN apps USING INDEX apps_deleted":                "the same",
 	"SCAN CONSTANT ROW":                                 "is one row",
 }
 
