@@ -121,6 +121,8 @@ func fill(t *testing.T, s *Store, app, marker string, n int) {
 	for i := range n {
 		name := fmt.Sprint(marker, i)
 		check(s.CreateEndpoint(ctx, job.Endpoint{App: app, Name: name, URL: "https://" + marker, Headers: map[string]string{"X": marker}, Authorization: []byte(marker), Secrets: secrets}))
+		_, err := s.Pause(ctx, job.Pause{App: app, Origin: "https://" + name, From: now})
+		check(err)
 		early := job.OwedCallback{Callback: callbackOf(s, app, marker, now)}
 		j := newJob(s)
 		j.App, j.Echo, j.Early, j.Request.RawQuery = app, marker, true, marker
@@ -128,7 +130,7 @@ func fill(t *testing.T, s *Store, app, marker string, n int) {
 		j.Request.Authorization, j.Request.Body = []byte(marker), job.Body{Inline: []byte(long), Size: int64(len(long))}
 		j.Targets = []job.Target{{URL: "https://" + marker}}
 		early.Callback.JobID, early.Callback.Event = j.ID, job.EventAccepted
-		_, err := s.Accept(ctx, job.Acceptance{Job: j, Claimed: true, Key: name, Callbacks: []job.OwedCallback{early}})
+		_, err = s.Accept(ctx, job.Acceptance{Job: j, Claimed: true, Key: name, Callbacks: []job.OwedCallback{early}})
 		check(err)
 		check(s.StartRun(ctx, job.Start{Job: j, N: 1, At: now, Await: true}))
 		check(s.Progress(ctx, job.Progress{Job: j, N: 1, Value: []byte(`"` + long + `"`), At: now}))

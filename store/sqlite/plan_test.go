@@ -171,6 +171,7 @@ var scans = map[string]string{
 	"SCAN a":                                            "all apps, by name",
 	"SCAN a USING INDEX apps_deleted":                   "holds apps that are being erased, and no other",
 	"SCAN apps USING INDEX apps_deleted":                "the same",
+	"SCAN pauses":                                       "few, when an app is erased",
 	"SCAN CONSTANT ROW":                                 "is one row",
 }
 
