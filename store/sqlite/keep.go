@@ -245,7 +245,7 @@ func (c *conn) redact(r job.Redacted) error {
 
 // ofApp are the tables, but for those of jobs, whose rows with an app's name belong to it.
 // A table without a row here must be one of a job's, or say in a test why it is not.
-var ofApp = []string{"keys", "endpoints", "idempotency", "pauses"}
+var ofApp = []string{"keys", "endpoints", "idempotency", "pauses", "bulks"}
 
 // DeleteApp implements job.Keeping.
 func (s *Store) DeleteApp(ctx context.Context, name string, at time.Time) error {

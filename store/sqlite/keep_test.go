@@ -121,7 +121,11 @@ func fill(t *testing.T, s *Store, app, marker string, n int) {
 	for i := range n {
 		name := fmt.Sprint(marker, i)
 		check(s.CreateEndpoint(ctx, job.Endpoint{App: app, Name: name, URL: "https://" + marker, Headers: map[string]string{"X": marker}, Authorization: []byte(marker), Secrets: secrets}))
-		_, err := s.Pause(ctx, job.Pause{App: app, Origin: "https://" + name, From: now})
+		bulk := &job.Bulk{ID: s.NewID(now), App: app, Action: job.BulkResend, Filter: job.BulkFilter{Endpoint: name}, CreatedAt: now}
+		check(s.CreateBulk(job.WithActor(ctx, job.Actor{Kind: job.ActorApp, App: app, Key: marker, Remote: marker}), bulk))
+		_, err := s.StopBulk(ctx, app, bulk.ID, now)
+		check(err)
+		_, err = s.Pause(ctx, job.Pause{App: app, Origin: "https://" + name, From: now})
 		check(err)
 		early := job.OwedCallback{Callback: callbackOf(s, app, marker, now)}
 		j := newJob(s)
