@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -42,8 +43,10 @@ type Options struct {
 	Upstream *url.URL
 	// BodyDir is the folder for bodies too large for the store.
 	BodyDir string
-	// SealKey, of 32 bytes, seals the secrets in the store.
-	SealKey []byte
+	// SealKey, of 32 bytes, seals the secrets in the store. OldSealKeys open what was
+	// sealed before, until it is sealed again.
+	SealKey     []byte
+	OldSealKeys [][]byte
 	// AdminKey makes apps. Empty: the one of the last start, see Gateway.NewAdminKey.
 	AdminKey string
 	// PublicURL is what links in answers and callbacks are made of.
@@ -154,6 +157,12 @@ type Gateway struct {
 	keeper      *keeper.Keeper
 	seal        *seal.Sealer
 	newAdminKey string
+
+	sealing  sync.Mutex                // held while the seal keys are changed
+	reseal   chan struct{}             // filled when something may be sealed with an old key
+	resealed atomic.Bool               // nothing is, and nothing more can come that is
+	rekeyed  atomic.Pointer[time.Time] // the last change of keys; nil since the start
+	settle   time.Duration             // as sealSettle
 }
 
 // New puts a gateway together on a store, which stays the caller's to close, after
@@ -166,8 +175,8 @@ func New(ctx context.Context, store job.Store, opt Options) (*Gateway, error) {
 	if opt.Proof == job.ProofHandshake && hostOf(opt.PublicURL) == "" {
 		return nil, errors.New("PublicURL must be set: a handshake introduces the gateway by its host")
 	}
-	g := &Gateway{opt: opt, store: store}
-	if g.seal, err = seal.New(opt.SealKey); err != nil {
+	g := &Gateway{opt: opt, store: store, settle: sealSettle}
+	if g.seal, err = seal.New(g.sealKeys()...); err != nil {
 		return nil, err
 	}
 	dir, err := body.OpenDir(opt.BodyDir)
@@ -269,7 +278,10 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if err := g.sender.Open(open); err != nil {
 		return errors.Join(fmt.Errorf("run: %w", err), g.drain())
 	}
+	var sealing sync.WaitGroup
+	sealing.Go(func() { g.keepSealed(ctx) })
 	g.keeper.Run(ctx)
+	sealing.Wait()
 	return g.drain()
 }
 

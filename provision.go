@@ -15,41 +15,10 @@ import (
 	"github.com/ringback/ringback/sign"
 )
 
-// ErrSealKey is returned by New for a seal key other than the store's own.
-var ErrSealKey = errors.New("the seal key is not the one that the secrets in the store are sealed with")
-
-// sealSetting holds a sealed value by which a wrong seal key is noticed at once,
-// and not when the first callback is to be signed.
-const sealSetting = "seal_check"
-
-// Sealed tells whether the store holds secrets already, so that New will take no
-// other seal key than theirs.
-func Sealed(ctx context.Context, store job.Store) (bool, error) {
-	_, err := store.Setting(ctx, sealSetting)
-	if errors.Is(err, job.ErrNotFound) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-func (g *Gateway) checkSeal(ctx context.Context) error {
-	sealed, err := g.store.Setting(ctx, sealSetting)
-	if errors.Is(err, job.ErrNotFound) {
-		return g.store.SetSetting(ctx, sealSetting, g.seal.Seal(nil, sealSetting))
-	}
-	if err != nil {
-		return fmt.Errorf("check the seal key: %w", err)
-	}
-	if _, err := g.seal.Open(sealed, sealSetting); err != nil {
-		return ErrSealKey
-	}
-	return nil
-}
-
 // provision stores what a gateway needs before its first call: the admin key's
 // hash, and with Dev the app that everything belongs to.
 func (g *Gateway) provision(ctx context.Context) error {
-	if err := g.checkSeal(ctx); err != nil {
+	if err := g.openSeals(ctx); err != nil {
 		return err
 	}
 	if err := g.claimBodies(ctx); err != nil {

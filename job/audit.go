@@ -95,6 +95,7 @@ const (
 	BulkStop             Action = "bulk.stop"
 	SettingSet           Action = "setting.set"
 	BackupCreate         Action = "backup.create"
+	SealRotate           Action = "seal.rotate"
 )
 
 // Actions are all actions. Who adds a change adds its action here, and a line to
@@ -104,7 +105,7 @@ var Actions = []Action{
 	EndpointCreate, EndpointUpdate, EndpointDelete, EndpointVerify, EndpointSecretRotate,
 	EndpointDisable, EndpointEnable, EndpointDiscard, PauseBegin, PauseEnd,
 	JobCancel, CallbackResend, CallbackDiscard, BulkStart, BulkStop,
-	SettingSet, BackupCreate,
+	SettingSet, BackupCreate, SealRotate,
 }
 
 // Known tells whether an action is one of Actions.

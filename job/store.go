@@ -47,6 +47,7 @@ type Store interface { //nolint:interfacebloat // it joins the roles below, and 
 	Audits
 	Turns
 	Keeping
+	Seals
 	// Committed sets the function that hears of every change, after its commit,
 	// in the order of the commits. It MUST be called before the first write; the
 	// function must not block.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ringback/ringback"
+	"github.com/ringback/ringback/internal/config"
 	"github.com/ringback/ringback/job"
 	"github.com/ringback/ringback/store/sqlite"
 )
@@ -52,8 +53,10 @@ func openControl(store string, answers http.Handler) (*control, error) {
 }
 
 // controlAnswers are what the gateway at a store can be asked.
-func controlAnswers(path string, gw *ringback.Gateway, store *sqlite.Store) http.Handler {
+func controlAnswers(s *config.Settings, gw *ringback.Gateway, store *sqlite.Store) http.Handler {
+	path := s.Store
 	mux := http.NewServeMux()
+	answerSeals(mux, s, gw)
 	mux.HandleFunc("POST /backup", func(w http.ResponseWriter, r *http.Request) { answerBackup(w, r, gw) })
 	mux.HandleFunc("GET /info", func(w http.ResponseWriter, r *http.Request) {
 		contents, err := store.Contents(r.Context())

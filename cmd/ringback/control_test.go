@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/ringback/ringback"
+	"github.com/ringback/ringback/internal/config"
 	"github.com/ringback/ringback/job"
 )
 
@@ -123,7 +124,7 @@ func TestWhoGivesABackupUpEndsIt(t *testing.T) {
 func TestBackupNeedsAnAbsoluteFolder(t *testing.T) {
 	t.Parallel()
 	store := shortStore(t)
-	c, err := openControl(store, controlAnswers(store, nil, nil))
+	c, err := openControl(store, controlAnswers(&config.Settings{Store: store}, nil, nil))
 	if err != nil {
 		t.Fatal(err)
 	}

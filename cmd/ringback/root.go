@@ -30,6 +30,7 @@ var commands = []struct {
 	{newAppCmd, asksGateway},
 	{newAuditCmd, asksGateway},
 	{newDBCmd, showsData},
+	{newSealCmd, showsData},
 	{newVersionCmd, showsData},
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -19,7 +18,6 @@ import (
 	"github.com/ringback/ringback"
 	"github.com/ringback/ringback/internal/body"
 	"github.com/ringback/ringback/internal/config"
-	"github.com/ringback/ringback/internal/seal"
 	"github.com/ringback/ringback/store/sqlite"
 )
 
@@ -100,11 +98,11 @@ func openServer(ctx context.Context, s *config.Settings, log *slog.Logger) (_ *s
 	if opt.PublicURL == "" {
 		opt.PublicURL = srv.url
 	}
-	if opt.SealKey == nil {
-		if opt.SealKey, err = sealKey(ctx, srv.store, s.Store+".key"); err != nil {
-			return nil, err
-		}
+	keys, err := loadSealKeys(ctx, s, srv.store)
+	if err != nil {
+		return nil, err
 	}
+	opt.SealKey, opt.OldSealKeys = keys[0], keys[1:]
 	srv.gateway, err = ringback.New(ctx, srv.store, opt)
 	if err != nil {
 		return nil, gatewayFailure(s, err)
@@ -118,29 +116,11 @@ func openServer(ctx context.Context, s *config.Settings, log *slog.Logger) (_ *s
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	srv.drain = cmp.Or(opt.DrainTimeout, ringback.DefaultDrainTimeout)
-	if srv.control, err = openControl(s.Store, controlAnswers(s.Store, srv.gateway, srv.store)); err != nil {
+	if srv.control, err = openControl(s.Store, controlAnswers(s, srv.gateway, srv.store)); err != nil {
 		// Not every file system has sockets, and a gateway without one still works.
 		log.Warn("no backup can be made while the gateway runs", "error", err)
 	}
 	return srv, nil
-}
-
-// sealKey reads the key beside a store, which is made with the store: a new one
-// would not open what is sealed in it.
-func sealKey(ctx context.Context, store *sqlite.Store, path string) ([]byte, error) {
-	sealed, err := ringback.Sealed(ctx, store)
-	if err != nil {
-		return nil, err
-	}
-	if !sealed {
-		return seal.MakeKeyFile(path)
-	}
-	key, err := seal.KeyFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &failure{code: exitFailure, err: fmt.Errorf("%s is missing: the secrets in the store are sealed with it", path),
-			hint: "put the file back, or configure the seal_key that the store was made with"}
-	}
-	return key, err
 }
 
 // reachable is how the address that was bound can be called from this machine.
@@ -156,7 +136,7 @@ func reachable(addr net.Addr) string {
 func gatewayFailure(s *config.Settings, err error) error {
 	switch {
 	case errors.Is(err, ringback.ErrSealKey):
-		return &failure{code: exitFailure, err: err, hint: "put back the " + s.Store + ".key that was made with the store, or the seal_key that was configured"}
+		return &failure{code: exitFailure, err: err, hint: "put back the " + sealKeyFile(s) + " that was made with the store, or the seal_key that was configured; a key that is to be replaced stays behind the new one until nothing is sealed with it"}
 	case errors.Is(err, body.ErrForeign):
 		return &failure{code: exitFailure, err: err,
 			hint: "take another folder, --bodies dir:FOLDER; if this one is left over from a store that is gone, delete it"}

@@ -38,7 +38,9 @@ type Settings struct {
 	Listen string // host:port
 	Store  string // the path of the SQLite file
 	Log    Log
-	// Options have no Log, no Version, and no SealKey where none is configured;
+	// SealKey says where the seal keys come from; zero where nothing is configured.
+	SealKey SealKey
+	// Options have no Log, no Version and no SealKey;
 	// PublicURL is empty unless configured.
 	Options ringback.Options
 }
@@ -132,7 +134,6 @@ func (d *decoder) settings(f *file, dev bool) *Settings {
 		Log:    Log{Level: slog.Level(f.Log.Level), Format: string(f.Log.Format)},
 		Options: ringback.Options{
 			Upstream:     f.Upstream.URL,
-			SealKey:      f.SealKey,
 			AdminKey:     string(f.AdminKey),
 			PublicURL:    string(f.PublicURL),
 			Prefix:       string(f.Prefix),
@@ -146,6 +147,7 @@ func (d *decoder) settings(f *file, dev bool) *Settings {
 			MaxWait:      time.Duration(f.MaxWait),
 		},
 	}
+	s.SealKey = SealKey(f.SealKey)
 	s.Options.AuditRetention = time.Duration(f.Audit.Retention)
 	// Beside the store, since two gateways must not share a folder.
 	s.Options.BodyDir = cmp.Or(string(f.Bodies), strings.TrimSuffix(s.Store, ".db")+"-bodies")

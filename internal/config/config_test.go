@@ -45,7 +45,7 @@ func TestNothingAtAllMeansTheDefaults(t *testing.T) {
 	if s.Listen != "127.0.0.1:8080" || s.Store != "ringback.db" || s.Options.BodyDir != "ringback-bodies" {
 		t.Errorf("got %+v", s)
 	}
-	if s.Options.Dev || s.Options.SealKey != nil || s.Options.Upstream != nil || len(s.Options.Operations) != 0 {
+	if s.Options.Dev || !s.SealKey.IsZero() || s.Options.Upstream != nil || len(s.Options.Operations) != 0 {
 		t.Errorf("got %+v", s.Options)
 	}
 }
@@ -103,7 +103,7 @@ operations:
 	}
 	o := s.Options
 	if o.BodyDir != "/data/b" || o.PublicURL != "https://api.example.com/gw" || o.Prefix != "/.rb" || !o.NoDocs || o.AdminKey != "0123456789abcdef" ||
-		len(o.SealKey) != 32 || o.Retention != 60*time.Hour || o.DrainTimeout != 5*time.Second || o.MaxWait != 90*time.Second {
+		len(s.SealKey.keys) != 1 || o.Retention != 60*time.Hour || o.DrainTimeout != 5*time.Second || o.MaxWait != 90*time.Second {
 		t.Errorf("got %+v", o)
 	}
 	if !o.Outbound.HTTP || o.Outbound.Loopback || !reflect.DeepEqual(o.Outbound.Allow, []string{"10.20.0.0/16", "hooks.internal:8443"}) {

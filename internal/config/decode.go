@@ -181,6 +181,9 @@ func (d *decoder) value(n ast.Node, key string, v reflect.Value) {
 		d.schemes(n, key, v)
 		return
 	}
+	if k, ok := v.Addr().Interface().(*sealKey); ok && d.sealKey(n, key, k) {
+		return
+	}
 	if p, ok := v.Addr().Interface().(*policy); ok {
 		if text, ok := scalarText(n); ok {
 			d.note(key, n.GetToken())
@@ -341,7 +344,7 @@ func (d *decoder) set(raw, key string, v reflect.Value) {
 		return
 	}
 	if _, ok := v.Interface().(confidential); ok {
-		if text, ok = d.fromFile(text, key); !ok {
+		if text, ok = d.fromFile(text, key, v); !ok {
 			return
 		}
 	}
@@ -394,7 +397,7 @@ func (d *decoder) expanded(text, key string) (string, bool) {
 }
 
 // fromFile reads a secret that stands in a file of its own.
-func (d *decoder) fromFile(text, key string) (string, bool) {
+func (d *decoder) fromFile(text, key string, v reflect.Value) (string, bool) {
 	path, ok := strings.CutPrefix(text, "file:")
 	if !ok {
 		return text, true
@@ -403,6 +406,9 @@ func (d *decoder) fromFile(text, key string) (string, bool) {
 	if err != nil {
 		d.problem(key, wrong("it must be there, and readable for the user who runs ringback", "the file cannot be read: %v", err))
 		return "", false
+	}
+	if f, ok := v.Addr().Interface().(filed); ok {
+		f.readFrom(path)
 	}
 	return strings.TrimRight(string(content), "\r\n"), true
 }

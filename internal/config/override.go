@@ -57,7 +57,7 @@ func EnvName(key string) string {
 
 func (d *decoder) setOverride(text, key string, v reflect.Value) {
 	if _, ok := v.Interface().(confidential); ok {
-		if text, ok = d.fromFile(text, key); !ok {
+		if text, ok = d.fromFile(text, key, v); !ok {
 			return
 		}
 	}

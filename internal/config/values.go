@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/ringback/ringback/internal/outbound"
-	"github.com/ringback/ringback/internal/seal"
 	"github.com/ringback/ringback/job"
 )
 
@@ -99,19 +98,6 @@ func (k *adminKey) parse(text string) error {
 	*k = adminKey(text)
 	return nil
 }
-
-type sealKey []byte
-
-func (k *sealKey) parse(text string) error {
-	key, err := seal.ParseKey(text)
-	if err != nil {
-		return wrong("make one with: openssl rand -base64 32", "must be %d bytes in base64", seal.KeyBytes)
-	}
-	*k = key
-	return nil
-}
-
-func (sealKey) confidential() {}
 
 // listenAddress is host:port, with an empty host for every address.
 type listenAddress string

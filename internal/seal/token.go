@@ -25,7 +25,7 @@ func (s *Sealer) OpenToken(use, token string) (payload []byte, ok bool) {
 
 // mac never is that of a link: no name of a link holds a zero octet.
 func (s *Sealer) mac(use string, payload []byte) []byte {
-	mac := hmac.New(sha256.New, s.link)
+	mac := hmac.New(sha256.New, *s.link.Load())
 	mac.Write([]byte(use + "\x00"))
 	mac.Write(payload)
 	return mac.Sum(nil)

@@ -69,6 +69,7 @@ func (w *world) auditedChanges() []change {
 			return w.FinishRun(ctx, job.Finish{Job: j, State: job.Canceled, At: w.now()})
 		}},
 		{job.SettingSet, "admin_key", func(ctx context.Context) error { return w.SetSetting(ctx, "admin_key", []byte{1}) }},
+		{job.SealRotate, "0a1b2c3d", func(ctx context.Context) error { return w.SetSealKey(ctx, []byte{1}, "0a1b2c3d") }},
 		{job.BackupCreate, "", func(ctx context.Context) error { return w.Audit(ctx, job.Audit{Action: job.BackupCreate}) }},
 	}
 }
@@ -87,7 +88,7 @@ func everyChangeLeavesOneEntry(w *world) {
 		}
 		got := all[0]
 		app := "shop"
-		if c.action == job.SettingSet || c.action == job.BackupCreate {
+		if c.action == job.SettingSet || c.action == job.BackupCreate || c.action == job.SealRotate {
 			app = ""
 		}
 		w.equal(string(c.action), []any{got.Action, got.Subject, got.App, got.Actor, got.At}, []any{c.action, c.subject, app, auditor, at})

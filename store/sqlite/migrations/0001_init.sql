@@ -141,6 +141,7 @@ CREATE INDEX jobs_due ON jobs (app, operation, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX jobs_overdue ON jobs (deadline) WHERE deadline > 0 AND due_at IS NOT NULL;
 CREATE INDEX jobs_expiring ON jobs (expires_at) WHERE expires_at > 0 AND due_at IS NOT NULL;
 CREATE INDEX jobs_of_app ON jobs (app);
+CREATE INDEX jobs_sealed ON jobs (key) WHERE authorization IS NOT NULL;
 -- Of the states that few jobs are in: all but succeeded.
 CREATE INDEX jobs_of_state ON jobs (app, state) WHERE state <> 4;
 
