@@ -57,6 +57,7 @@ var unaudited = map[string]string{
 	"POST /v1/runs/{token}/questions": "an upstream's: the job is its own record",
 	"POST /v1/runs/{token}/progress":  "an upstream's: the job is its own record",
 	"POST /v1/replies/{token}":        "a receiver's: the job is its own record",
+	"POST /v1/check-url":              "it asks, and changes nothing",
 }
 
 func jobUnderWay(t *testing.T, g *gateway) string {
