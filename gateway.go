@@ -30,6 +30,7 @@ import (
 	"github.com/ringback/ringback/internal/executor"
 	"github.com/ringback/ringback/internal/keeper"
 	"github.com/ringback/ringback/internal/outbound"
+	"github.com/ringback/ringback/internal/pause"
 	"github.com/ringback/ringback/internal/seal"
 	"github.com/ringback/ringback/job"
 )
@@ -60,6 +61,9 @@ type Options struct {
 	// before ProofLasts (30 days) is over. None by default.
 	Proof      job.Proof
 	ProofLasts time.Duration
+	// DisableAfter is how long a registered endpoint may bring nothing but failures before
+	// it is disabled; 5 days, negative: for ever.
+	DisableAfter time.Duration
 	// Dev needs no keys, and lets callbacks go to loopback.
 	Dev bool
 	// NoDocs leaves out the page below /docs that describes the operations.
@@ -115,6 +119,7 @@ func (o Options) withDefaults() (Options, error) {
 	o.Retention = cmp.Or(o.Retention, 7*24*time.Hour)
 	o.AuditRetention = cmp.Or(o.AuditRetention, 365*24*time.Hour)
 	o.ProofLasts = cmp.Or(o.ProofLasts, 30*24*time.Hour)
+	o.DisableAfter = cmp.Or(o.DisableAfter, 5*24*time.Hour)
 	o.DrainTimeout = cmp.Or(o.DrainTimeout, DefaultDrainTimeout)
 	o.MaxWait = cmp.Or(o.MaxWait, time.Minute)
 	o.BodyIdleTimeout = cmp.Or(o.BodyIdleTimeout, 30*time.Second)
@@ -155,6 +160,7 @@ type Gateway struct {
 	executor    *executor.Executor
 	sender      *callback.Sender
 	keeper      *keeper.Keeper
+	pauses      pause.Set
 	seal        *seal.Sealer
 	newAdminKey string
 
@@ -200,6 +206,9 @@ func (g *Gateway) assemble(ctx context.Context) error {
 	operations := make([]job.Operation, len(opt.Operations))
 	runs := make([]executor.Operation, len(opt.Operations))
 	for i, op := range opt.Operations {
+		if op.Name == callback.OperationEvents {
+			return fmt.Errorf("operation %s: the name is taken: it is that of the gateway's own events", op.Name)
+		}
 		if field, err := callback.CheckContract(op.Callback); err != nil {
 			return fmt.Errorf("operation %s: callback.%s: %w", op.Name, field, err)
 		}
@@ -209,12 +218,12 @@ func (g *Gateway) assemble(ctx context.Context) error {
 			return fmt.Errorf("operation %s: async: ringback needs a public URL, for the completion URL is made of it", op.Name)
 		}
 	}
-	g.sender = callback.New(callback.Options{Store: g.store, Client: g.client, Seal: g.seal, Operations: operations, ResultLink: g.resultLink, ReplyURL: g.replyURL,
+	g.sender = callback.New(callback.Options{Store: g.store, Client: g.client, Seal: g.seal, Operations: operations, Pauses: &g.pauses, DisableAfter: opt.DisableAfter, ResultLink: g.resultLink, ReplyURL: g.replyURL,
 		Proof: opt.Proof, ProofLasts: opt.ProofLasts, Origin: hostOf(opt.PublicURL),
 		OpenBody:  func(b job.Body) (io.ReadCloser, error) { return body.Open(g.bodies, b) },
 		UserAgent: "Ringback/" + opt.Version, Log: opt.Log, Now: opt.Now, Registerer: registry})
 	g.executor = executor.New(executor.Options{Store: g.store, Bodies: g.bodies, Seal: g.seal, Operations: runs, Owe: g.sender.Owe,
-		Disown: g.sender.Disown, Early: g.sender, Reader: g.store, RunURL: g.runURL, Asker: g.sender, Questions: g.store, Log: opt.Log, Now: opt.Now, Registerer: registry})
+		Disown: g.sender.Disown, Early: g.sender, Reader: g.store, RunURL: g.runURL, Asker: g.sender, Questions: g.store, Pauses: &g.pauses, Log: opt.Log, Now: opt.Now, Registerer: registry})
 	apiOptions := api.Options{Store: g.store, Bodies: g.bodies, Seal: g.seal, Slots: g.executor, Runs: g.executor, CheckHeader: outbound.CheckHeader,
 		CheckURL: func(url string) error { _, err := g.client.Check(url); return err },
 		Owed:     g.sender.OweUnclaimed, OwedAccepted: g.sender.OweAccepted, Waits: g.sender.Waits, Proof: opt.Proof, Prefix: opt.Prefix, PublicURL: opt.PublicURL, Dev: opt.Dev,
@@ -230,8 +239,13 @@ func (g *Gateway) assemble(ctx context.Context) error {
 	apiOptions.ReadPolicy, apiOptions.ExplainURL = callback.ReadPolicy, g.explainURL
 	apiOptions.CheckPolicy = func(url string, p *job.Policy) error { return callback.CheckPolicy(g.client, url, p) }
 	apiOptions.EndpointURL = func(url string, j *job.Job) (string, error) { return callback.EndpointURL(g.client, url, j) }
+	pauses, err := g.store.ListPauses(ctx)
+	if err != nil {
+		return fmt.Errorf("read the pauses: %w", err)
+	}
+	g.pauses.Load(pauses)
+	registry.MustRegister(g.pauses.Gauges()...)
 	registry.MustRegister(newBacklogCollector(ctx, g.store, opt.Now))
-	var err error
 	if g.api, err = api.New(apiOptions); err != nil {
 		return err
 	}
@@ -239,6 +253,7 @@ func (g *Gateway) assemble(ctx context.Context) error {
 		return err
 	}
 	g.store.Committed(func(ch job.Change) {
+		g.pauses.Committed(ch)
 		g.keeper.Committed(ch)
 		g.executor.Committed(ch)
 		g.sender.Committed(ch)

@@ -36,7 +36,7 @@ type Outages interface {
 	// SetFailing stores how long the endpoint has failed, the zero value that it has
 	// recovered, together with the operational event that tells of it, nil for none.
 	// ErrNotFound, and nothing is stored, where there is no such endpoint, where it has
-	// another URL since, or is disabled.
+	// another URL since, is disabled, or where that is what is stored already.
 	SetFailing(ctx context.Context, app, name, url string, f Failing, event *Acceptance) error
 	// DisableEndpoint disables an endpoint, and stores the event and a Pause of its lane
 	// with it. ErrNotFound as for SetFailing.

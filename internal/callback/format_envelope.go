@@ -18,6 +18,9 @@ type envelope struct{}
 func (envelope) links(m message) bool { return m.large() }
 
 func (envelope) content(m message) (content, error) {
+	if m.cb.Body != nil { // an operational event
+		return content{Type: m.cb.ContentType, Body: m.cb.Body}, nil
+	}
 	return content{Type: typeJSON, Body: appendEnvelope(make([]byte, 0, 1024+2*len(m.job.ResultBody().Inline)), m.cb, m.job)}, nil
 }
 

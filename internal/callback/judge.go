@@ -19,6 +19,7 @@ import (
 type verdict struct {
 	kind  verdictKind
 	after time.Duration // how long the receiver wants to be left alone; 0: it did not say
+	place *place        // that was called; nil: none was
 }
 
 type verdictKind uint8
@@ -27,7 +28,6 @@ const (
 	settled  verdictKind = iota + 1 // a complete 2xx header: the receiver has it
 	retry                           // may succeed later
 	giveUp                          // would fail again for certain
-	paused                          // no attempt was made: the endpoint is disabled
 	unproven                        // no attempt was made: the endpoint is not verified
 	putOff                          // no attempt was made: something of ours is wrong
 	cutOff                          // the gateway stopped during the attempt
@@ -146,21 +146,20 @@ func (s *Sender) next(d job.Delivery, a *job.Attempt, v verdict) job.Settlement 
 	st := job.Settlement{Callback: d.Callback, Attempt: a, At: now}
 	schedule := s.contract(d.Callback.Operation).Schedule
 	made := a.N - d.Callback.Round // in this round
+	giveUpAt := s.GiveUpAt(d.Callback)
 	switch {
-	case v.kind == putOff && now.Before(d.Callback.GiveUpAt):
+	case v.kind == putOff && now.Before(giveUpAt):
 		st.State, st.DueAt, st.Attempt = job.Pending, now.Add(putOffDelay), nil
 	case v.kind == putOff:
 		a.Error = job.ClassInternal
 		st.State = job.Dead
 	case v.kind == cutOff:
 		st.State, st.DueAt = job.Pending, now
-	case v.kind == paused:
-		st.State, st.Waiting, st.DueAt, st.Attempt = job.Pending, job.WaitingPaused, now.Add(pausedDelay), nil
 	case v.kind == obsolete:
 		st.State, st.Attempt = job.Discarded, nil
 	case v.kind == settled:
 		st.State = job.Delivered
-	case v.kind == giveUp, made > len(schedule), !now.Before(d.Callback.GiveUpAt):
+	case v.kind == giveUp, made > len(schedule), !now.Before(giveUpAt):
 		st.State = job.Dead
 		s.opt.Log.Warn("callback dead", "callback", d.Callback.ID.Callback(), "lane", d.Callback.Lane(), "attempts", a.N, "error", a.Error, "status", a.Status)
 	default:
@@ -168,14 +167,14 @@ func (s *Sender) next(d job.Delivery, a *job.Attempt, v verdict) job.Settlement 
 		// Never before the receiver wants, but no receiver puts us off for ever.
 		delay = max(delay, min(v.after, longest(schedule)))
 		st.State, st.Waiting, st.DueAt = job.Pending, job.WaitingBackoff, now.Add(delay)
-		if st.DueAt.After(d.Callback.GiveUpAt) {
-			st.DueAt = d.Callback.GiveUpAt
+		if st.DueAt.After(giveUpAt) {
+			st.DueAt = giveUpAt
 		}
 	}
 	return st
 }
 
-// pausedDelay is how long after an endpoint was enabled its callbacks may rest.
+// pausedDelay is how long a callback rests whose endpoint is not verified.
 const pausedDelay = time.Minute
 
 // putOffDelay is how long a callback waits after an error of our own.
@@ -201,6 +200,7 @@ type metrics struct {
 	seconds  prometheus.Histogram
 
 	templateErrors *prometheus.CounterVec
+	endpointEvents *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) metrics {
@@ -213,8 +213,10 @@ func newMetrics(r prometheus.Registerer) metrics {
 			Help: "Duration of attempts at callbacks.", Buckets: prometheus.ExponentialBuckets(0.001, 3, 10)}),
 		templateErrors: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ringback_template_errors_total",
 			Help: "Callbacks whose template failed, so that an envelope takes its place."}, []string{"operation"}),
+		endpointEvents: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ringback_endpoint_events_total",
+			Help: "Endpoints that fail, have recovered or were disabled, by event."}, []string{"event"}),
 	}
-	r.MustRegister(m.settled, m.attempts, m.seconds, m.templateErrors)
+	r.MustRegister(m.settled, m.attempts, m.seconds, m.templateErrors, m.endpointEvents)
 	return m
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/ringback/ringback/internal/outbound"
+	"github.com/ringback/ringback/internal/pause"
 	"github.com/ringback/ringback/internal/seal"
 	"github.com/ringback/ringback/internal/window"
 	"github.com/ringback/ringback/job"
@@ -25,6 +26,7 @@ import (
 type Store interface {
 	job.Deliveries
 	job.Endpoints
+	job.Outages
 	job.Apps
 	NewID(now time.Time) job.ID
 }
@@ -48,6 +50,11 @@ type Options struct {
 	MaxBytes    int64 // of their jobs; 64 MiB
 	Workers     int   // callbacks in flight at once; 1024
 	UserAgent   string
+	// Pauses are what rests now; nil: nothing ever does.
+	Pauses *pause.Set
+	// DisableAfter is how long an endpoint may bring nothing but failures before it is
+	// disabled; 0: for ever.
+	DisableAfter time.Duration
 	// Proof is asked of endpoints before anything is sent there, and lasts for
 	// ProofLasts. Origin is the name that a handshake introduces us with.
 	Proof      job.Proof
@@ -69,6 +76,7 @@ type Sender struct {
 	policies   map[string]*job.Policy // of the operations that have one
 	templates  map[string]*Program    // of the operations that have one
 	breakers   breakers
+	outages    outages
 	metrics    metrics
 
 	verifyWake chan struct{} // an endpoint may have to be verified
@@ -81,7 +89,7 @@ func New(opt Options) *Sender {
 	setDefault(&opt.MaxItems, 8192)
 	setDefault(&opt.MaxBytes, 64<<20)
 	setDefault(&opt.Workers, 1024)
-	s := &Sender{opt: opt, contracts: map[string]job.Contract{}, signatures: map[string]sign.Schemes{}, templates: map[string]*Program{}, breakers: newBreakers(), metrics: newMetrics(opt.Registerer),
+	s := &Sender{opt: opt, outages: newOutages(opt.DisableAfter), contracts: map[string]job.Contract{}, signatures: map[string]sign.Schemes{}, templates: map[string]*Program{}, breakers: newBreakers(), metrics: newMetrics(opt.Registerer),
 		verifyWake: make(chan struct{}, 1)}
 	for _, op := range opt.Operations {
 		s.contracts[op.Name] = op.WithDefaults().Callback
@@ -102,6 +110,9 @@ func New(opt Options) *Sender {
 		MaxItems: opt.MaxItems, MaxGroupItems: max(opt.MaxItems/16, 1), MaxBytes: opt.MaxBytes, Workers: opt.Workers,
 		Flow: func(k window.Key) window.Flow { return window.Flow{Limit: s.limit(k.Share + " " + k.Name)} },
 		Load: func(ctx context.Context, k window.Key, limit int) ([]job.Delivery, time.Time, error) {
+			if s.rests(k) != "" {
+				return nil, time.Time{}, nil // its end looks again
+			}
 			return opt.Store.ClaimCallbacks(ctx, k.Share+" "+k.Name, opt.Now(), limit)
 		},
 		Groups: s.due,
@@ -168,6 +179,8 @@ func (s *Sender) Committed(ch job.Change) {
 		s.metrics.settled.WithLabelValues(ch.Callback.State.String()).Inc()
 	case job.CallbackTried:
 		s.window.Due(laneOf(ch.Callback), ch.Callback.DueAt)
+	case job.PauseChanged:
+		s.pauseChanged(ch.Pause)
 	case job.AppChanged:
 		s.places.forget(ch.App)
 	case job.EndpointChanged:
@@ -188,10 +201,15 @@ func (s *Sender) Owe(ctx context.Context, j *job.Job, state job.State, at time.T
 		if cb != nil {
 			// What may have to wait for an earlier one has no place.
 			d := job.Delivery{Callback: cb, Job: j}
-			owed = append(owed, job.OwedCallback{Callback: cb, Claimed: !j.Early && s.window.Reserve(laneOf(cb), d.MemoryBytes())})
+			owed = append(owed, job.OwedCallback{Callback: cb, Claimed: !j.Early && s.reserve(laneOf(cb), d.MemoryBytes())})
 		}
 	}
 	return owed
+}
+
+// reserve takes a place for a fresh callback, unless its lane rests.
+func (s *Sender) reserve(lane window.Key, bytes int64) bool {
+	return s.rests(lane) == "" && s.window.Reserve(lane, bytes)
 }
 
 // news is what a callback tells of.
@@ -256,7 +274,12 @@ func (s *Sender) Disown(j *job.Job, owed []job.OwedCallback) {
 
 // deliver makes one attempt at a callback and stores what follows from it.
 func (s *Sender) deliver(ctx context.Context, d job.Delivery, free func()) {
-	now := s.opt.Now()
+	now, lane := s.opt.Now(), d.Callback.Lane()
+	if waiting := s.rests(laneOf(d.Callback)); waiting != "" {
+		// It was in memory when the pause began: it keeps its place among the others.
+		s.settle(ctx, job.Settlement{Callback: d.Callback, State: job.Pending, DueAt: d.Callback.DueAt, Waiting: waiting, At: now})
+		return
+	}
 	d.Job = asOf(d.Callback, d.Job)
 	a := &job.Attempt{N: d.Callback.Attempts + 1, StartedAt: now}
 	if made := a.N - 1 - d.Callback.Round; made > len(s.contract(d.Callback.Operation).Schedule) {
@@ -268,7 +291,6 @@ func (s *Sender) deliver(ctx context.Context, d job.Delivery, free func()) {
 		s.settle(ctx, st)
 		return
 	}
-	lane := d.Callback.Lane()
 	if until := s.breakers.resting(lane, now); !until.IsZero() {
 		s.settle(ctx, job.Settlement{Callback: d.Callback, State: job.Pending, DueAt: until, Waiting: job.WaitingBreaker, At: now})
 		return
@@ -285,14 +307,18 @@ func (s *Sender) deliver(ctx context.Context, d job.Delivery, free func()) {
 		s.opt.Log.Error("callback put off", "callback", d.Callback.ID.Callback(), "error", err)
 		v = verdict{kind: putOff}
 	}
-	if v.kind != paused && v.kind != putOff && v.kind != obsolete {
+	if v.kind != putOff && v.kind != obsolete {
 		s.metrics.tried(a, s.opt.Now().Sub(now))
 	}
 	st := s.next(d, a, v)
 	if d.Callback.Event == job.EventAsk {
 		st.Question = answerOf(&st)
 	}
+	if st.Disable = s.gone(ctx, a, v); st.Disable != nil {
+		s.happened(EventDisabled, &v.place.endpoint, "reason", st.Disable.Reason)
+	}
 	s.settle(ctx, st)
+	s.noteEndpoint(ctx, lane, a, v)
 }
 
 // noteLane tells the lane's breaker how an attempt went.
@@ -325,8 +351,6 @@ func (s *Sender) try(ctx context.Context, d job.Delivery, a *job.Attempt) (verdi
 		return verdict{kind: giveUp}, nil
 	case err != nil:
 		return verdict{}, err
-	case place.endpoint.Disabled:
-		return verdict{kind: paused}, nil
 	case !s.proven(place, a.StartedAt):
 		return verdict{kind: unproven}, nil
 	}
@@ -353,6 +377,7 @@ func (s *Sender) try(ctx context.Context, d job.Delivery, a *job.Attempt) (verdi
 	}
 	answer, err := place.send(ctx, s.opt.Client, c.request(d.Callback.Method, header, s.contract(d.Callback.Operation).Timeout))
 	v := judge(a, answer, err)
+	v.place = place
 	if err != nil && ctx.Err() != nil {
 		v = verdict{kind: cutOff} // whether the receiver has it is not known
 	}

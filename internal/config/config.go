@@ -72,14 +72,15 @@ type file struct {
 }
 
 type outboundBlock struct {
-	HTTP        bool      `yaml:"http"`
-	Allow       []allowed `yaml:"allow"`
-	Proxy       proxyURL  `yaml:"proxy"`
-	ProxyNames  bool      `yaml:"proxy_names"`
-	Source      texts     `yaml:"source"`
-	CAFile      caFile    `yaml:"ca_file"`
-	Verify      proof     `yaml:"verify"`
-	VerifyEvery duration  `yaml:"verify_every"`
+	HTTP         bool      `yaml:"http"`
+	Allow        []allowed `yaml:"allow"`
+	Proxy        proxyURL  `yaml:"proxy"`
+	ProxyNames   bool      `yaml:"proxy_names"`
+	Source       texts     `yaml:"source"`
+	CAFile       caFile    `yaml:"ca_file"`
+	Verify       proof     `yaml:"verify"`
+	VerifyEvery  duration  `yaml:"verify_every"`
+	DisableAfter orNever   `yaml:"disable_after"`
 }
 
 type auditBlock struct {
@@ -142,6 +143,7 @@ func (d *decoder) settings(f *file, dev bool) *Settings {
 			Outbound:     ringback.Outbound{HTTP: f.Outbound.HTTP || dev, Loopback: dev},
 			Proof:        job.Proof(f.Outbound.Verify),
 			ProofLasts:   time.Duration(f.Outbound.VerifyEvery),
+			DisableAfter: time.Duration(f.Outbound.DisableAfter),
 			Retention:    time.Duration(f.Retention),
 			DrainTimeout: time.Duration(f.DrainTimeout),
 			MaxWait:      time.Duration(f.MaxWait),

@@ -20,6 +20,17 @@ import (
 // variable or in a flag. Its error is a valueError where a hint helps.
 type scalar interface{ parse(text string) error }
 
+// orNever is a duration, or 0 for never, which is kept as less than 0.
+type orNever duration
+
+func (d *orNever) parse(text string) error {
+	if text == "0" {
+		*d = -1
+		return nil
+	}
+	return (*duration)(d).parse(text)
+}
+
 // duration is Go's, with days: "90s", "1h30m", "7d". It is more than 0.
 type duration time.Duration
 

@@ -21,3 +21,18 @@ func TestProofIsReadFromTheFile(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestTheTimeUntilAnEndpointIsDisabledMayBeNever(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]time.Duration{"0": -1, "12h": 12 * time.Hour, "10d": 240 * time.Hour} {
+		s := mustLoad(t, "upstream: http://127.0.0.1:9000\noutbound: {disable_after: "+text+"}", Sources{}, nil)
+		if s.Options.DisableAfter != want {
+			t.Errorf("%s is %v", text, s.Options.DisableAfter)
+		}
+	}
+	for _, text := range []string{"-1h", "soon", "0s"} {
+		if _, err := loadText(t, "upstream: http://127.0.0.1:9000\noutbound:\n  disable_after: "+text, Sources{}, nil); err == nil || !strings.Contains(err.Error(), "3:18: outbound.disable_after: ") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/ringback/ringback/internal/backend"
 	"github.com/ringback/ringback/internal/body"
+	"github.com/ringback/ringback/internal/pause"
 	"github.com/ringback/ringback/internal/seal"
 	"github.com/ringback/ringback/internal/window"
 	"github.com/ringback/ringback/job"
@@ -51,8 +52,9 @@ type Options struct {
 	// Asker and Questions are for backends that ask the caller.
 	Asker      Asker
 	Questions  job.Questions
-	MaxItems   int   // jobs in memory; 4096
-	MaxBytes   int64 // of their inline bodies; 64 MiB
+	Pauses     *pause.Set // what rests now; nil: nothing ever does
+	MaxItems   int        // jobs in memory; 4096
+	MaxBytes   int64      // of their inline bodies; 64 MiB
 	Log        *slog.Logger
 	Now        func() time.Time
 	Registerer prometheus.Registerer
@@ -123,6 +125,9 @@ func New(opt Options) *Executor {
 		Flow:     func(k window.Key) window.Flow { return window.Flow{Limit: e.limit(k.Name), Caps: [2]string{k.Name}} },
 		CapLimit: e.limit,
 		Load: func(ctx context.Context, k window.Key, limit int) ([]*job.Job, time.Time, error) {
+			if e.opt.Pauses.Operation(k.Name) {
+				return nil, time.Time{}, nil // its end looks again
+			}
 			jobs, next, err := e.opt.Store.ClaimRuns(ctx, k.Share, k.Name, opt.Now(), limit)
 			for _, j := range jobs {
 				e.holdLoaded(j)
@@ -165,13 +170,23 @@ func (e *Executor) Close(ctx context.Context) error {
 	return nil
 }
 
-// due lists the apps' operations that have something due on disk.
+// due lists the apps' operations that have something due on disk, but for those that
+// are paused.
 func (e *Executor) due(ctx context.Context, after window.Key, limit int) (due []window.Due, err error) {
-	found, err := e.opt.Store.DueRuns(ctx, job.Due{App: after.Share, Name: after.Name}, limit)
-	for _, d := range found {
-		due = append(due, window.Due{Key: window.Key{Share: d.App, Name: d.Name}, At: d.At})
+	for more := true; more && len(due) == 0; {
+		found, err := e.opt.Store.DueRuns(ctx, job.Due{App: after.Share, Name: after.Name}, limit)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range found {
+			after = window.Key{Share: d.App, Name: d.Name}
+			if !e.opt.Pauses.Operation(d.Name) {
+				due = append(due, window.Due{Key: after, At: d.At})
+			}
+		}
+		more = len(found) > 0
 	}
-	return due, err
+	return due, nil
 }
 
 // limit is how many jobs of an operation run at once.
@@ -181,7 +196,9 @@ func (e *Executor) limit(operation string) int { return max(e.ops[operation].Con
 func groupOf(j *job.Job) window.Key { return window.Key{Share: j.App, Name: j.Operation} }
 
 // Reserve takes a place in memory for a job, before it is stored.
-func (e *Executor) Reserve(j *job.Job) bool { return e.window.Reserve(groupOf(j), j.MemoryBytes()) }
+func (e *Executor) Reserve(j *job.Job) bool {
+	return !e.opt.Pauses.Operation(j.Operation) && e.window.Reserve(groupOf(j), j.MemoryBytes())
+}
 
 // Release gives back the place of a job that was not stored.
 func (e *Executor) Release(j *job.Job) { e.window.Release(groupOf(j), j.MemoryBytes()) }
@@ -227,6 +244,10 @@ func (e *Executor) Committed(ch job.Change) {
 			return
 		}
 		e.window.Due(groupOf(ch.Job), ch.Job.DueAt)
+	case job.PauseChanged:
+		if !ch.Pause.To.IsZero() && ch.Pause.App == "" {
+			e.window.Look()
+		}
 	case job.QuestionClosed:
 		e.answers.wake(asked{ch.Job.ID, ch.Name})
 	case job.JobRetried, job.JobWaiting:
@@ -300,6 +321,12 @@ func (e *Executor) letGo(j *job.Job) {
 
 // run makes one attempt at a job and stores how it ended.
 func (e *Executor) run(ctx context.Context, j *job.Job, turn *window.Turn[*job.Job]) {
+	if j.State != job.Waiting && e.opt.Pauses.Operation(j.Operation) {
+		// It was in memory when the pause began: it keeps its place among the others.
+		e.letGo(j)
+		_ = e.handBack(ctx, j, j.DueAt)
+		return
+	}
 	if op, known := e.ops[j.Operation]; known && op.instant {
 		e.runInstantly(ctx, op, j, turn)
 		return

@@ -309,24 +309,31 @@ func (e *Executor) putOff(ctx context.Context, op Operation, j *job.Job, o outco
 	case !later.Now:
 		w.Token = o.token
 	}
-	due := w.Until
+	until := e.until(j.Operation, &w)
+	due := until
 	if w.Location != "" && !later.Now {
 		due = now.Add(pollDelay(later.After, w.Polls))
 	}
 	if later.Now {
 		due = now
 	}
-	if w.Until.Before(due) {
-		due = w.Until
+	if until.Before(due) {
+		due = until
 	}
 	return e.finish(ctx, job.Finish{Job: j, State: job.Waiting, At: now, DueAt: due, Run: &job.Run{N: o.n, StartedAt: o.started},
 		Waited: o.waited, Wait: &w, Progress: o.progress})
 }
 
+// until is when a run that waits has taken too long. Nobody looks after it while its
+// operation is paused: that time does not count.
+func (e *Executor) until(operation string, w *job.Wait) time.Time {
+	return w.Until.Add(e.opt.Pauses.OperationRested(operation, w.StartedAt, e.opt.Now()))
+}
+
 // resume looks after a job that waits: its time may be over, or its result there.
 func (e *Executor) resume(ctx, runCtx context.Context, op Operation, j *job.Job) outcome {
 	o := outcome{n: j.Runs, started: j.Wait.StartedAt, waited: true, wait: j.Wait}
-	left := j.Wait.Until.Sub(e.opt.Now())
+	left := e.until(j.Operation, j.Wait).Sub(e.opt.Now())
 	switch {
 	case left <= 0:
 		o.err, o.cutOff = context.DeadlineExceeded, context.DeadlineExceeded

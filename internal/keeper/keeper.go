@@ -21,6 +21,7 @@ import (
 type Store interface {
 	job.Janitor
 	job.Keeping
+	job.Pauses
 	job.Audits
 	// WholeJob is that of job.Reader.
 	WholeJob(ctx context.Context, app string, id job.ID) (*job.Job, error)
@@ -147,7 +148,7 @@ func (k *Keeper) Run(ctx context.Context) {
 
 // Once does all that there is to do now.
 func (k *Keeper) Once(ctx context.Context) error {
-	return errors.Join(k.erase(ctx), k.clean(ctx), k.cleanAudit(ctx))
+	return errors.Join(k.erase(ctx), k.clean(ctx), k.cleanAudit(ctx), k.opt.Store.ForgetPauses(ctx, k.opt.Now()))
 }
 
 func (k *Keeper) cleanAudit(ctx context.Context) error {

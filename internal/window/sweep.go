@@ -28,6 +28,16 @@ const (
 	lastName = "\U0010FFFF"
 )
 
+// Look begins a pass over all groups on disk, as Open does: what was not loaded for a
+// reason of Load's own may be loaded now.
+func (w *Window[T]) Look() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sweep.rest = time.Time{}
+	w.sweep.missed(w.opt.Now())
+	w.signal()
+}
+
 // missed notes that a group is not known. It is true where a pass is to begin earlier.
 func (s *sweep) missed(at time.Time) bool {
 	if s.beyond.IsZero() || at.Before(s.beyond) {

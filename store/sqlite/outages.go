@@ -113,12 +113,13 @@ func disabledSince(before job.Endpoint, e *job.Endpoint) bool {
 }
 
 // SetFailing implements job.Outages.
-func (s *Store) SetFailing(ctx context.Context, app, name, url string, f job.Failing, event *job.Acceptance) error {
+func (s *Store) SetFailing(ctx context.Context, app, name, url string, f job.Failing, event *job.Acceptance) error { //nolint:revive // an endpoint is named by two, and guarded by its URL
 	var did happened
 	err := s.write(ctx, func(c *conn) error {
 		did = happened{}
 		err := c.change(c.bind(`UPDATE endpoints SET failing_since = ?4, failing_last = ?5, failing_told = ?6
-				WHERE app = ?1 AND name = ?2 AND url = ?3 AND NOT disabled`).
+				WHERE app = ?1 AND name = ?2 AND url = ?3 AND NOT disabled
+					AND (failing_since <> ?4 OR failing_last <> ?5 OR failing_told <> ?6)`).
 			text(app).text(name).text(url).time(f.Since).time(f.Last).bool(f.Told))
 		if err != nil {
 			return err

@@ -65,6 +65,9 @@ func failingIsReadBack(w *world) {
 	w.equal("failing after an update", w.readEndpoint("shop", "main").Failing, f)
 	w.no(w.SetFailing(w.ctx, "shop", "main", e.URL, job.Failing{}, nil))
 	w.equal("recovered", w.readEndpoint("shop", "main").Failing, job.Failing{})
+	w.announced()
+	w.is(w.SetFailing(w.ctx, "shop", "main", e.URL, job.Failing{}, nil), job.ErrNotFound)
+	w.equal("changes of what is so already", len(w.announced()), 0)
 }
 
 func failingIsAboutTheURL(w *world) {
