@@ -296,10 +296,10 @@ func TestALargeResultIsSignedWithoutBeingInMemory(t *testing.T) {
 	}
 	j := g.call(t, client.Call{Path: "/opa"})
 	var callback string
-	eventually(t, "the callback waits because its endpoint is paused", func() bool {
+	eventually(t, "the callback waits because its endpoint is disabled", func() bool {
 		for cb, err := range g.app.Callbacks(t.Context(), client.CallbackQuery{JobID: j.ID}) {
 			callback = cb.ID
-			return err == nil && cb.Waiting == "paused"
+			return err == nil && cb.Waiting == "disabled"
 		}
 		return false
 	})
