@@ -237,6 +237,7 @@ func (g *Gateway) assemble(ctx context.Context) error {
 		apiOptions.Operations = append(apiOptions.Operations, op)
 	}
 	apiOptions.ReadPolicy, apiOptions.ExplainURL = callback.ReadPolicy, g.explainURL
+	apiOptions.CheckOrderKey = func(text string) error { _, err := callback.ParseOrderKey(text); return err }
 	apiOptions.CheckPolicy = func(url string, p *job.Policy) error { return callback.CheckPolicy(g.client, url, p) }
 	apiOptions.EndpointURL = func(url string, j *job.Job) (string, error) { return callback.EndpointURL(g.client, url, j) }
 	pauses, err := g.store.ListPauses(ctx)

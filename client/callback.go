@@ -2,12 +2,17 @@ package client
 
 // Callback is one message owed to one URL about one job.
 type Callback struct {
-	ID            string `json:"id" doc:"The callback's id, sent as webhook-id." example:"cb_01kf3q8m9b3x8p5t2a7y0n4q6s"`
-	JobID         string `json:"job_id" doc:"The job that it tells of." example:"job_01kf3q8m2xe5zr0v7w4h9c6d1t"`
-	Operation     string `json:"operation" doc:"The operation of that job." example:"scan"`
-	Event         string `json:"event" enum:"accepted,running,progress,ask,succeeded,failed,canceled,expired" doc:"What it tells of." example:"succeeded"`
-	Status        string `json:"status" enum:"pending,delivered,dead,discarded" doc:"Where it stands." example:"delivered"`
-	Waiting       string `json:"waiting,omitempty" doc:"Why a pending callback is not being sent now: backoff, order, breaker, rate, paused, disabled, scheduled, unverified." example:"backoff"`
+	ID        string `json:"id" doc:"The callback's id, sent as webhook-id." example:"cb_01kf3q8m9b3x8p5t2a7y0n4q6s"`
+	JobID     string `json:"job_id" doc:"The job that it tells of." example:"job_01kf3q8m2xe5zr0v7w4h9c6d1t"`
+	Operation string `json:"operation" doc:"The operation of that job." example:"scan"`
+	Event     string `json:"event" enum:"accepted,running,progress,ask,succeeded,failed,canceled,expired" doc:"What it tells of." example:"succeeded"`
+	Status    string `json:"status" enum:"pending,delivered,dead,discarded" doc:"Where it stands." example:"delivered"`
+	Waiting   string `json:"waiting,omitempty" doc:"Why a pending callback is not being sent now: backoff, order, breaker, rate, paused, disabled, scheduled, unverified." example:"backoff"`
+	// WaitsFor is set where Waiting is order.
+	WaitsFor      string `json:"waits_for,omitempty" doc:"The callback that has to be settled before this one is sent." example:"cb_01kf3q8m9b3x8p5t2a7y0n4q6s"`
+	Reason        string `json:"reason,omitempty" enum:"expired,skipped" doc:"Why it was discarded: it had expired, or somebody asked for that. Absent where a later event made it pointless."`
+	Sequence      int64  `json:"sequence,omitempty" doc:"Its number in its line, of an ordered endpoint." example:"7"`
+	OrderKey      string `json:"order_key,omitempty" doc:"The line that it stands in, where the endpoint has several." example:"customer-12"`
 	Endpoint      string `json:"endpoint,omitempty" doc:"The endpoint that it goes to." example:"shop"`
 	URL           string `json:"url,omitempty" doc:"The URL that it goes to." example:"https://my.server/bar"`
 	Method        string `json:"method" doc:"The HTTP method that it is sent with." example:"POST"`
@@ -15,6 +20,7 @@ type Callback struct {
 	CreatedAt     Time   `json:"created_at" format:"date-time" doc:"When its event happened."`
 	GiveUpAt      Time   `json:"give_up_at,omitzero" format:"date-time" doc:"When no further attempt is made."`
 	SettledAt     Time   `json:"settled_at,omitzero" format:"date-time" doc:"When it stopped being pending."`
+	ExpiresAt     Time   `json:"expires_at,omitzero" format:"date-time" doc:"From when on nobody wants it any more."`
 	NextAttemptAt Time   `json:"next_attempt_at,omitzero" format:"date-time" doc:"When the next attempt is due, while it is pending."`
 	Attempts      int    `json:"attempts" doc:"How many attempts have begun." example:"1"`
 	Interrupted   int    `json:"interrupted,omitempty" doc:"How many of these a crash of the gateway cut off, so that their outcome is not known."`

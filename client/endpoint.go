@@ -14,6 +14,8 @@ type Endpoint struct {
 	Headers          map[string]string `json:"headers,omitempty" doc:"Headers that are set on every callback. The value of an Authorization is never shown."`
 	Signature        any               `json:"signature,omitempty" doc:"How callbacks are signed: v1, v1a, rfc9421, none, {\"legacy\": …}, or a list of several; none given: as the operation says."`
 	Concurrency      int               `json:"concurrency,omitempty" doc:"How many callbacks may be under way at once; 0: the gateway's default." example:"8"`
+	Ordered          bool              `json:"ordered" doc:"Callbacks are sent one after the other, in the order in which results were stored."`
+	OrderKey         string            `json:"order_key,omitempty" doc:"The runtime expression that says which of them belong together: each value has a line of its own."`
 	Disabled         bool              `json:"disabled" doc:"Nothing is sent there."`
 	// Auth is nil where the gateway shows nothing of itself but its signature.
 	Auth *EndpointAuth `json:"auth,omitempty" doc:"How the gateway shows who calls. Secrets are never shown."`
@@ -38,6 +40,8 @@ type EndpointCreate struct {
 	Signature        any               `json:"signature,omitempty" doc:"How callbacks are to be signed: v1, v1a, rfc9421, none, {\"legacy\": …}, or a list of several; none given: as the operation says."`
 	Secret           string            `json:"secret,omitempty" maxLength:"512" doc:"The secret that the receiver has already: a whsec_…, or for a legacy scheme any text; none: one is made."`
 	Concurrency      int               `json:"concurrency,omitempty" minimum:"0" maximum:"1000" doc:"How many callbacks may be under way at once; 0: the gateway's default." example:"8"`
+	Ordered          bool              `json:"ordered,omitempty" doc:"Send callbacks one after the other, in the order in which results are stored."`
+	OrderKey         string            `json:"order_key,omitempty" maxLength:"512" doc:"A runtime expression that says which of them belong together: each value has a line of its own. None: all do." example:"$request.body#/customer"`
 	Disabled         bool              `json:"disabled,omitempty" doc:"Send nothing there."`
 	Auth             *EndpointAuth     `json:"auth,omitempty" doc:"How the gateway shows who calls."`
 }
@@ -56,6 +60,8 @@ type EndpointPatch struct {
 	Headers          map[string]string `json:"headers,omitzero" doc:"Headers to set on every callback, in place of those before."`
 	Signature        any               `json:"signature,omitempty" doc:"How callbacks are signed: v1, v1a, rfc9421, none, {\"legacy\": …}, or a list of several. An empty text takes away what there was."`
 	Concurrency      *int              `json:"concurrency,omitempty" minimum:"0" maximum:"1000" doc:"How many callbacks may be under way at once; 0: the gateway's default." example:"8"`
+	Ordered          *bool             `json:"ordered,omitempty" doc:"Send callbacks one after the other, in the order in which results are stored. What is owed already keeps its place."`
+	OrderKey         *string           `json:"order_key,omitempty" maxLength:"512" doc:"A runtime expression that says which of them belong together; empty: all do." example:"$request.body#/customer"`
 	Disabled         *bool             `json:"disabled,omitempty" doc:"Send nothing there."`
 	Auth             *EndpointAuth     `json:"auth,omitempty" doc:"How the gateway shows who calls, in place of what was; {} for none."`
 }

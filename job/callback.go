@@ -22,6 +22,12 @@ type Target struct {
 	// operation's.
 	Method string
 	Format string
+	// Delay and DeliverAt, one of them, are how long after its event a callback is sent, and
+	// when at the earliest. ExpiresIn is for how long it is wanted from then on. Zero: as the
+	// operation has it.
+	Delay     time.Duration
+	DeliverAt time.Time
+	ExpiresIn time.Duration
 	// Header is what the operation's callback.headers were at intake; nil for none.
 	Header http.Header
 }

@@ -21,7 +21,11 @@ type Operation struct {
 	// AtMostOnce makes a run that a crash interrupted fail instead of run again.
 	AtMostOnce bool
 	Retry      Retry
-	Callback   Contract
+	// Delay is how long after its acceptance a job begins, ExpiresIn for how long it is
+	// wanted from then on: no run begins later; 0: for ever.
+	Delay     time.Duration
+	ExpiresIn time.Duration
+	Callback  Contract
 	// Retention is how long jobs are kept after they and their callbacks have come to
 	// their end, BodyRetention how long their bodies are; 0: the gateway's, and as long
 	// as the job.
@@ -63,7 +67,10 @@ type Contract struct {
 	GiveUpAfter time.Duration   // since the callback was owed
 	// ProgressInterval is the least time between two progress callbacks of a job.
 	ProgressInterval time.Duration
-	CallerMay        []string // "url", "state", "events", "method", "format"
+	// Delay is how long after its event a callback is sent, ExpiresIn for how long it is
+	// wanted from then on; 0: for as long as it is tried.
+	Delay, ExpiresIn time.Duration
+	CallerMay        []string // "url", "state", "events", "method", "format", "delay", "expires"
 }
 
 // WithDefaults fills in what is not set.

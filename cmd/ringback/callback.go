@@ -12,7 +12,7 @@ import (
 
 func newCallbackCmd(c *cli) *cobra.Command {
 	return group("callback", "Look at callbacks, and send them again",
-		c.callbackList(), c.callbackGet(), c.callbackAttempts(), c.callbackResend())
+		c.callbackList(), c.callbackGet(), c.callbackAttempts(), c.callbackResend(), c.callbackDiscard())
 }
 
 func (c *cli) callbackList() *cobra.Command {
@@ -31,7 +31,7 @@ func (c *cli) callbackList() *cobra.Command {
 				header: []string{"ID", "JOB", "EVENT", "STATUS", "TO", "ATTEMPTS", "NEXT ATTEMPT", "WAITING FOR", "LAST"},
 				row: func(cb client.Callback) []string {
 					return []string{cb.ID, cb.JobID, cb.Event, cb.Status, cmp.Or(cb.Endpoint, cb.URL),
-						fmt.Sprint(cb.Attempts), local(cb.NextAttemptAt), cb.Waiting, last(cb.LastStatus, cb.LastError)}
+						fmt.Sprint(cb.Attempts), local(cb.NextAttemptAt), waitingFor(cb), last(cb.LastStatus, cb.LastError)}
 				},
 			})
 		}),
@@ -66,8 +66,11 @@ func (c *cli) showCallback(cb *client.Callback) error {
 		{"operation", cb.Operation},
 		{"event", cb.Event},
 		{"status", cb.Status},
-		{"waiting for", cb.Waiting},
+		{"waiting for", waitingFor(*cb)},
+		{"why", cb.Reason},
 		{"endpoint", cb.Endpoint},
+		{"number", count(int(cb.Sequence))},
+		{"order key", clean(cb.OrderKey)},
 		{"url", cb.URL},
 		{"method", cb.Method},
 		{"format", cb.Format},
@@ -77,8 +80,17 @@ func (c *cli) showCallback(cb *client.Callback) error {
 		{"interrupted", count(cb.Interrupted)},
 		{"last attempt", last(cb.LastStatus, cb.LastError)},
 		{"next attempt", local(cb.NextAttemptAt)},
+		{"expires", local(cb.ExpiresAt)},
 		{"gives up", local(cb.GiveUpAt)},
 	})
+}
+
+// waitingFor is what a callback waits for: a word, and the callback before it.
+func waitingFor(cb client.Callback) string {
+	if cb.WaitsFor != "" {
+		return cb.Waiting + ": " + cb.WaitsFor
+	}
+	return cb.Waiting
 }
 
 func (c *cli) callbackAttempts() *cobra.Command {

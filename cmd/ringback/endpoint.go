@@ -21,6 +21,8 @@ func newEndpointCmd(c *cli) *cobra.Command {
 type endpointFlags struct {
 	signature           string
 	isDefault, disabled bool
+	ordered             bool
+	orderKey            string
 	operations, events  []string
 	method, format      string
 	headers             []string
@@ -39,6 +41,8 @@ func (e *endpointFlags) add(f *pflag.FlagSet) {
 	f.StringArrayVarP(&e.headers, "header", "H", nil, `a header of every callback, "Name: value"; may be repeated`)
 	f.StringVar(&e.progress, "progress-interval", "", "the least time between two progress callbacks of a job, such as 5s; empty: that of the operation")
 	f.IntVar(&e.concurrency, "concurrency", 0, "how many callbacks may be under way at once; 0: the gateway's default")
+	f.BoolVar(&e.ordered, "ordered", false, "send callbacks one after the other, in the order in which results were stored")
+	f.StringVar(&e.orderKey, "order-key", "", "what of them belongs together, as an expression such as '$request.body#/customer'; none: all")
 	f.BoolVar(&e.disabled, "disabled", false, "send nothing there")
 	e.auth.add(f)
 }
@@ -85,6 +89,12 @@ func (e *endpointFlags) patch(f *pflag.FlagSet) (p client.EndpointPatch, err err
 	}
 	if f.Changed("concurrency") {
 		p.Concurrency = &e.concurrency
+	}
+	if f.Changed("ordered") {
+		p.Ordered = &e.ordered
+	}
+	if f.Changed("order-key") {
+		p.OrderKey = &e.orderKey
 	}
 	if f.Changed("disabled") {
 		p.Disabled = &e.disabled
@@ -134,6 +144,8 @@ func (c *cli) showEndpoint(e *client.Endpoint) error {
 		{"signature", signatureText(e.Signature)},
 		{"format", e.Format},
 		{"concurrency", count(e.Concurrency)},
+		{"ordered", yes(e.Ordered)},
+		{"order key", e.OrderKey},
 		{"disabled", yes(e.Disabled)},
 		{"auth", showAuth(e.Auth)},
 		{"verification", showVerification(e.Verification)},
@@ -171,7 +183,7 @@ func (c *cli) endpointCreate() *cobra.Command {
 			e, err := gw.CreateEndpoint(ctx, client.EndpointCreate{
 				Name: args[0], URL: args[1], Default: given.isDefault, Operations: given.operations, Events: given.events,
 				Method: given.method, Signature: signature, Format: given.format, Headers: header, Concurrency: given.concurrency, Disabled: given.disabled,
-				ProgressInterval: given.progress, Auth: auth,
+				ProgressInterval: given.progress, Auth: auth, Ordered: given.ordered, OrderKey: given.orderKey,
 			})
 			if err != nil {
 				return err

@@ -41,6 +41,9 @@ type Options struct {
 	// ExplainURL says what would happen to a URL that comes with a call of an operation
 	// by an app; a nil one permits any.
 	ExplainURL func(ctx context.Context, url string, op *job.Operation, app *job.App) client.URLChecked
+	// CheckOrderKey says whether an endpoint may have an expression as its order_key. Its
+	// error is safe to show.
+	CheckOrderKey func(text string) error
 	// CheckHeader says whether an endpoint or an operation may set a header on its
 	// callbacks.
 	CheckHeader func(name, value string) error

@@ -116,6 +116,7 @@ func (a *API) newV1(mux *http.ServeMux) *v1 {
 	v := &v1{API: a, huma: humago.NewWithPrefix(mux, a.opt.Prefix, a.humaConfig())}
 	v.registerJobs()
 	v.registerCallbacks()
+	v.registerTurns()
 	v.registerEndpoints()
 	v.registerSecrets()
 	v.registerKeys()

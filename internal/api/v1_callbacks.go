@@ -59,7 +59,11 @@ func (v *v1) listCallbacks(ctx context.Context, in *listCallbacksInput) (*reply[
 	if err != nil {
 		return nil, storeProblem(ctx, v.opt.Log, "list callbacks", err)
 	}
-	return &reply[client.Page[client.Callback]]{page(found, in.size(), func(c *job.Callback) job.ID { return c.ID }, v.showCallback)}, nil
+	out := page(found, in.size(), func(c *job.Callback) job.ID { return c.ID }, v.showCallback)
+	if err := v.addWaitsFor(ctx, out.Data, found); err != nil {
+		return nil, err
+	}
+	return &reply[client.Page[client.Callback]]{out}, nil
 }
 
 // find reads a callback of the request's app.
@@ -80,7 +84,7 @@ func (v *v1) getCallback(ctx context.Context, in *callbackInput) (*reply[client.
 	if err != nil {
 		return nil, err
 	}
-	return &reply[client.Callback]{v.showCallback(c)}, nil
+	return v.replyCallback(ctx, c)
 }
 
 func (v *v1) listAttempts(ctx context.Context, in *callbackInput) (*reply[client.Page[client.Attempt]], error) {
@@ -109,7 +113,7 @@ func (v *v1) resendCallback(ctx context.Context, in *callbackInput) (*reply[clie
 	if err != nil {
 		return nil, storeProblem(ctx, v.opt.Log, "resend callback", err)
 	}
-	return &reply[client.Callback]{v.showCallback(c)}, nil
+	return v.replyCallback(ctx, c)
 }
 
 // giveUpAfter is how long an operation's callbacks are tried; the default where
@@ -136,6 +140,7 @@ func (a *API) showCallback(c *job.Callback) client.Callback {
 		CreatedAt: client.At(c.CreatedAt), GiveUpAt: client.At(c.GiveUpAt), SettledAt: client.At(c.SettledAt),
 		Attempts: c.Attempts, Interrupted: c.Interrupted, LastStatus: c.LastStatus, LastError: string(c.LastError),
 	}
+	out.Reason, out.Sequence, out.OrderKey, out.ExpiresAt = c.Reason, c.Sequence, c.OrderKey, client.At(c.ExpiresAt)
 	if c.State == job.Pending {
 		out.NextAttemptAt = client.At(due)
 	}

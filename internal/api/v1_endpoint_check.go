@@ -48,6 +48,7 @@ func (v *v1) checkEndpoint(ctx context.Context, e *job.Endpoint) error {
 	if schemes, _ := sign.ParseSchemes(e.Signature); schemes.Has(sign.SchemeV1a) { // it was read before
 		fault(streams(e.Format), "#/signature", streamedDetail)
 	}
+	v.checkOrder(e, fault)
 	for i, event := range e.Events {
 		fault(!slices.Contains(job.AllEvents, event) || slices.Contains(e.Events[:i], event),
 			fmt.Sprintf("#/events/%d", i), "this is not an event, or stands here twice")

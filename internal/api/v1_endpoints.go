@@ -74,8 +74,8 @@ func (v *v1) createEndpoint(ctx context.Context, in *createEndpointInput) (*crea
 	e := job.Endpoint{
 		App: appOf(ctx).Name, Name: b.Name, URL: b.URL, Default: b.Default, Operations: b.Operations,
 		Events: events(b.Events), Method: b.Method, Format: b.Format, Concurrency: b.Concurrency, Disabled: b.Disabled,
-		ProgressInterval: interval(b.ProgressInterval),
-		CreatedAt:        now, UpdatedAt: now, Secrets: job.Secrets{Current: sealedSecret(v.opt.Seal)},
+		ProgressInterval: interval(b.ProgressInterval), Ordered: b.Ordered, OrderKey: b.OrderKey,
+		CreatedAt: now, UpdatedAt: now, Secrets: job.Secrets{Current: sealedSecret(v.opt.Seal)},
 	}
 	if err := v.setHeaders(&e, b.Headers); err != nil {
 		return nil, err
@@ -179,6 +179,11 @@ func (v *v1) apply(e *job.Endpoint, patch client.EndpointPatch) error {
 	set(&e.Format, patch.Format)
 	set(&e.Concurrency, patch.Concurrency)
 	set(&e.Disabled, patch.Disabled)
+	set(&e.Ordered, patch.Ordered)
+	set(&e.OrderKey, patch.OrderKey)
+	if !e.Ordered && patch.OrderKey == nil {
+		e.OrderKey = ""
+	}
 	if err := v.setSignature(e, patch.Signature); err != nil {
 		return err
 	}
@@ -226,7 +231,7 @@ func (v *v1) showEndpoint(e job.Endpoint) client.Endpoint {
 		Headers: maps.Clone(e.Headers), Concurrency: e.Concurrency, Disabled: e.Disabled,
 		Signature: showSignature(e.Signature), CreatedAt: client.At(e.CreatedAt), UpdatedAt: client.At(e.UpdatedAt),
 	}
-	out.Events = words(e.Events)
+	out.Events, out.Ordered, out.OrderKey = words(e.Events), e.Ordered, e.OrderKey
 	if e.ProgressInterval > 0 {
 		out.ProgressInterval = e.ProgressInterval.String()
 	}

@@ -171,6 +171,9 @@ func (s *Sender) next(d job.Delivery, a *job.Attempt, v verdict) job.Settlement 
 			st.DueAt = giveUpAt
 		}
 	}
+	if end := d.Callback.ExpiresAt; st.State == job.Pending && !end.IsZero() && st.DueAt.After(end) {
+		st.DueAt = end // it is discarded then
+	}
 	return st
 }
 

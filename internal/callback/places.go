@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ringback/ringback/internal/expression"
 	"github.com/ringback/ringback/internal/outbound"
 	"github.com/ringback/ringback/job"
 	"github.com/ringback/ringback/sign"
@@ -23,7 +24,8 @@ type place struct {
 	policy   job.Policy // of the app
 	headers  http.Header
 	auth     credentials
-	schemes  sign.Schemes // of the endpoint
+	order    *expression.Template // of an ordered endpoint; nil: one line for all
+	schemes  sign.Schemes         // of the endpoint
 	current  []sign.Keys
 	// rotating are current and previous, rotatingOld previous and current, until the
 	// previous one's end.
@@ -146,7 +148,8 @@ func (p places) get(ctx context.Context, app, name string, read func(ctx context
 	if pl != nil {
 		return pl, nil
 	}
-	pl, err := read(ctx, app, name)
+	// What is owed must not depend on who waits for it.
+	pl, err := read(context.WithoutCancel(ctx), app, name)
 	if err != nil {
 		return nil, err
 	}
@@ -192,6 +195,11 @@ func (p places) readEndpoint(ctx context.Context, app, name string) (*place, err
 	}
 	if pl.schemes, err = sign.ParseSchemes(e.Signature); err != nil {
 		return nil, fmt.Errorf("signature of endpoint %s: %w", name, err)
+	}
+	if e.OrderKey != "" {
+		if pl.order, err = ParseOrderKey(e.OrderKey); err != nil {
+			return nil, fmt.Errorf("order key of endpoint %s: %w", name, err)
+		}
 	}
 	if pl.auth, err = p.credentialsOf(&e); err != nil {
 		return nil, err

@@ -28,6 +28,7 @@ type Store interface {
 	job.Endpoints
 	job.Outages
 	job.Apps
+	job.Turns
 	NewID(now time.Time) job.ID
 }
 
@@ -81,6 +82,7 @@ type Sender struct {
 
 	verifyWake chan struct{} // an endpoint may have to be verified
 	endVerify  func()        // nil: none is
+	endExpire  func()
 }
 
 // New makes a sender that does not send yet.
@@ -146,6 +148,7 @@ func (s *Sender) Open(ctx context.Context) error {
 	if err := s.window.Open(ctx); err != nil {
 		return fmt.Errorf("open callbacks: %w", err)
 	}
+	s.endExpire = s.openExpirer()
 	if s.opt.Proof != job.ProofNone {
 		s.endVerify = s.openVerifier()
 	}
@@ -157,6 +160,9 @@ func (s *Sender) Open(ctx context.Context) error {
 func (s *Sender) Close(ctx context.Context) error {
 	if s.endVerify != nil {
 		s.endVerify()
+	}
+	if s.endExpire != nil {
+		s.endExpire()
 	}
 	if err := s.window.Close(ctx); err != nil {
 		return fmt.Errorf("close callbacks: %w", err)
@@ -201,7 +207,7 @@ func (s *Sender) Owe(ctx context.Context, j *job.Job, state job.State, at time.T
 		if cb != nil {
 			// What may have to wait for an earlier one has no place.
 			d := job.Delivery{Callback: cb, Job: j}
-			owed = append(owed, job.OwedCallback{Callback: cb, Claimed: !j.Early && s.reserve(laneOf(cb), d.MemoryBytes())})
+			owed = append(owed, job.OwedCallback{Callback: cb, Claimed: !j.Early && mayBeClaimed(cb) && s.reserve(laneOf(cb), d.MemoryBytes())})
 		}
 	}
 	return owed
@@ -225,10 +231,11 @@ type news struct {
 func (s *Sender) owe(ctx context.Context, j *job.Job, t *job.Target, n news) *job.Callback {
 	contract := s.contract(j.Operation)
 	events, endpoint, schemes := contract.Events, job.Endpoint{}, s.signatures[j.Operation]
+	var at *place
 	if t.Endpoint != "" {
 		// One that cannot be read now is owed all the same; its attempts will tell.
 		if p, err := s.places.endpoint(ctx, j.App, t.Endpoint); err == nil {
-			endpoint, schemes = p.endpoint, s.schemes(p, j.Operation)
+			at, endpoint, schemes = p, p.endpoint, s.schemes(p, j.Operation)
 			if len(endpoint.Events) > 0 {
 				events = endpoint.Events
 			}
@@ -244,6 +251,10 @@ func (s *Sender) owe(ctx context.Context, j *job.Job, t *job.Target, n news) *jo
 		Endpoint: t.Endpoint, URL: t.URL, CreatedAt: n.at, DueAt: n.at,
 		GiveUpAt: n.at.Add(contract.GiveUpAfter), State: job.Pending}
 	cb.Method, cb.Format = choose(t, &endpoint, &contract)
+	schedule(cb, t, &contract)
+	if at != nil {
+		s.line(cb, j, at)
+	}
 	if n.make != nil {
 		n.make(cb)
 	}
@@ -281,6 +292,10 @@ func (s *Sender) deliver(ctx context.Context, d job.Delivery, free func()) {
 		return
 	}
 	d.Job = asOf(d.Callback, d.Job)
+	if expired(d.Callback, now) {
+		s.settle(ctx, job.Settlement{Callback: d.Callback, State: job.Discarded, Reason: job.ReasonExpired, At: now})
+		return
+	}
 	a := &job.Attempt{N: d.Callback.Attempts + 1, StartedAt: now}
 	if made := a.N - 1 - d.Callback.Round; made > len(s.contract(d.Callback.Operation).Schedule) {
 		// One that takes the process down with it each time ends here, too.
@@ -410,6 +425,9 @@ func (s *Sender) header(p *place, d job.Delivery, a *job.Attempt, c content) (ht
 		h["Content-Type"] = contentTypeJSON
 	default:
 		h["Content-Type"] = []string{c.Type}
+	}
+	if d.Callback.Ordered {
+		setLine(h, d.Callback)
 	}
 	if h["User-Agent"] == nil {
 		h["User-Agent"] = []string{s.opt.UserAgent}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -266,6 +267,15 @@ func encodeTarget(t *job.Target) string {
 	if t.Format != "" {
 		text += "&format=" + url.QueryEscape(t.Format)
 	}
+	if t.Delay > 0 {
+		text += "&delay=" + t.Delay.String()
+	}
+	if !t.DeliverAt.IsZero() {
+		text += "&deliver_at=" + strconv.FormatInt(t.DeliverAt.UnixMilli(), 10)
+	}
+	if t.ExpiresIn > 0 {
+		text += "&expires_in=" + t.ExpiresIn.String()
+	}
 	if len(t.Header) > 0 {
 		text += "&header=" + url.QueryEscape(encodeHeader(t.Header))
 	}
@@ -281,6 +291,11 @@ func decodeTargets(text string) []job.Target {
 		v, _ := url.ParseQuery(line)
 		t := job.Target{Source: job.Source(v.Get("source")), Endpoint: v.Get("endpoint"), URL: v.Get("url"), EndpointURL: v.Get("endpoint_url"),
 			Events: eventsOf(strings.Fields(v.Get("events"))), Method: v.Get("method"), Format: v.Get("format")}
+		// Only we write them: what cannot be read is none.
+		t.Delay, _ = time.ParseDuration(v.Get("delay"))
+		t.ExpiresIn, _ = time.ParseDuration(v.Get("expires_in"))
+		at, _ := strconv.ParseInt(v.Get("deliver_at"), 10, 64)
+		t.DeliverAt = timeOf(at)
 		if header := v.Get("header"); header != "" {
 			t.Header = decodeHeader(header)
 		}
