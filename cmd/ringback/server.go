@@ -85,11 +85,18 @@ func openServer(ctx context.Context, s *config.Settings, log *slog.Logger) (_ *s
 		return nil, &failure{code: exitFailure, err: fmt.Errorf("listen: %w", err), hint: "--listen HOST:PORT takes another address"}
 	}
 	srv := &server{ln: ln, stop: func() {}, failed: make(chan error, 2), url: "http://" + reachable(ln.Addr())}
+	var cert *certificate
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, ln.Close(), srv.closeStore())
 		}
 	}()
+	if s.TLS != nil {
+		if cert, err = openCertificate(*s.TLS, log); err != nil {
+			return nil, err
+		}
+		srv.url = "https://" + reachable(ln.Addr())
+	}
 	if srv.store, err = sqlite.Open(ctx, s.Store, sqlite.Options{}); err != nil {
 		return nil, storeFailure(s.Store, err)
 	}
@@ -115,6 +122,7 @@ func openServer(ctx context.Context, s *config.Settings, log *slog.Logger) (_ *s
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
+	cert.secure(srv.http)
 	srv.drain = cmp.Or(opt.DrainTimeout, ringback.DefaultDrainTimeout)
 	if srv.control, err = openControl(s.Store, controlAnswers(s, srv.gateway, srv.store)); err != nil {
 		// Not every file system has sockets, and a gateway without one still works.
@@ -170,8 +178,8 @@ func (s *server) Start() {
 		}
 	})
 	s.working.Go(func() {
-		if err := s.http.Serve(s.ln); !errors.Is(err, http.ErrServerClosed) {
-			s.failed <- fmt.Errorf("serve: %w", err)
+		if err := serveOn(s.http, s.ln); err != nil {
+			s.failed <- err
 		}
 	})
 }

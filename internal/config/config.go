@@ -38,6 +38,8 @@ type Settings struct {
 	Listen string // host:port
 	Store  string // the path of the SQLite file
 	Log    Log
+	// TLS is nil where the gateway listens without.
+	TLS *TLS
 	// SealKey says where the seal keys come from; zero where nothing is configured.
 	SealKey SealKey
 	// Options have no Log, no Version and no SealKey;
@@ -65,6 +67,7 @@ type file struct {
 	SealKey      sealKey               `yaml:"seal_key"`
 	Retention    duration              `yaml:"retention"`
 	Audit        auditBlock            `yaml:"audit"`
+	TLS          tlsBlock              `yaml:"tls"`
 	DrainTimeout duration              `yaml:"drain_timeout"`
 	MaxWait      duration              `yaml:"max_wait"`
 	Log          logBlock              `yaml:"log"`
@@ -149,7 +152,7 @@ func (d *decoder) settings(f *file, dev bool) *Settings {
 			MaxWait:      time.Duration(f.MaxWait),
 		},
 	}
-	s.SealKey = SealKey(f.SealKey)
+	s.SealKey, s.TLS = SealKey(f.SealKey), d.tls(f.TLS)
 	s.Options.AuditRetention = time.Duration(f.Audit.Retention)
 	// Beside the store, since two gateways must not share a folder.
 	s.Options.BodyDir = cmp.Or(string(f.Bodies), strings.TrimSuffix(s.Store, ".db")+"-bodies")
