@@ -64,6 +64,8 @@ type Options struct {
 	// DisableAfter is how long a registered endpoint may bring nothing but failures before
 	// it is disabled; 5 days, negative: for ever.
 	DisableAfter time.Duration
+	// Proxies may say by X-Forwarded-For on whose behalf they ask.
+	Proxies Proxies
 	// Dev needs no keys, and lets callbacks go to loopback.
 	Dev bool
 	// NoDocs leaves out the page below /docs that describes the operations.
@@ -98,6 +100,9 @@ type Operation struct {
 
 // Backend executes jobs; HTTP, Command, Clamd, Func and Relay make the kinds there are.
 type Backend = backend.Backend
+
+// Proxies are the proxies in front of a gateway that it trusts.
+type Proxies = api.Proxies
 
 // Outbound says which addresses callbacks may go to.
 type Outbound = outbound.Policy
@@ -228,7 +233,8 @@ func (g *Gateway) assemble(ctx context.Context) error {
 		CheckURL: func(url string) error { _, err := g.client.Check(url); return err },
 		Owed:     g.sender.OweUnclaimed, OwedAccepted: g.sender.OweAccepted, Waits: g.sender.Waits, Proof: opt.Proof, Prefix: opt.Prefix, PublicURL: opt.PublicURL, Dev: opt.Dev,
 		MaxWait: opt.MaxWait, BodyIdleTimeout: opt.BodyIdleTimeout, Log: opt.Log, Now: opt.Now, Version: opt.Version,
-		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), Examples: g.examples, NoDocs: opt.NoDocs, DevKeys: g.devKeys}
+		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), Examples: g.examples, NoDocs: opt.NoDocs, DevKeys: g.devKeys,
+		AdminKeyFixed: opt.AdminKey != "", Proxies: opt.Proxies}
 	for i, op := range operations {
 		if op.Name == UpstreamOperation && opt.Upstream != nil {
 			apiOptions.Upstream, apiOptions.Passthrough = &operations[i], api.NewPassthrough(opt.Upstream, opt.Log)
@@ -294,10 +300,11 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if err := g.sender.Open(open); err != nil {
 		return errors.Join(fmt.Errorf("run: %w", err), g.drain())
 	}
-	var sealing sync.WaitGroup
-	sealing.Go(func() { g.keepSealed(ctx) })
+	var beside sync.WaitGroup
+	beside.Go(func() { g.keepSealed(ctx) })
+	beside.Go(func() { g.api.KeepKeyUses(ctx) })
 	g.keeper.Run(ctx)
-	sealing.Wait()
+	beside.Wait()
 	return g.drain()
 }
 

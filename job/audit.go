@@ -78,6 +78,8 @@ const (
 	AppPolicy            Action = "app.policy"
 	AppDelete            Action = "app.delete"
 	AppSecretRotate      Action = "app.secret.rotate"
+	KeyCreate            Action = "key.create"
+	KeyRevoke            Action = "key.revoke"
 	EndpointCreate       Action = "endpoint.create"
 	EndpointUpdate       Action = "endpoint.update"
 	EndpointDelete       Action = "endpoint.delete"
@@ -101,7 +103,7 @@ const (
 // Actions are all actions. Who adds a change adds its action here, and a line to
 // docs/audit.md.
 var Actions = []Action{
-	AppCreate, AppDelete, AppPolicy, AppSecretRotate,
+	AppCreate, AppDelete, AppPolicy, AppSecretRotate, KeyCreate, KeyRevoke,
 	EndpointCreate, EndpointUpdate, EndpointDelete, EndpointVerify, EndpointSecretRotate,
 	EndpointDisable, EndpointEnable, EndpointDiscard, PauseBegin, PauseEnd,
 	JobCancel, CallbackResend, CallbackDiscard, BulkStart, BulkStop,
@@ -115,7 +117,7 @@ func (a Action) Known() bool { return slices.Contains(Actions, a) }
 // person's behalf MUST write its entry in the transaction of the change, with the
 // context's Actor and the store's clock: where the change fails there is no entry,
 // and after a crash there are both or neither. These are the methods of Apps,
-// Endpoints and Pauses that write but ForgetPauses, those of Outages but SetFailing,
+// Keys, Endpoints and Pauses that write but KeysUsed and ForgetPauses, those of Outages but SetFailing,
 // Deliveries.Resend, Turns.DiscardCallback, SettleAttempt where it disables an endpoint, and Runs.FinishRun
 // where it cancels a job.
 // Two write one only where the context has an Actor, since the gateway uses them in

@@ -277,11 +277,3 @@ type App struct {
 	Policy    Policy    // of URLs sent with a call, and of its endpoints
 	DeletedAt time.Time // when it was deleted, while something of it is left; else zero
 }
-
-// Key is an API key of an app; the key itself is never stored.
-type Key struct {
-	Hash      [32]byte // SHA-256 of the key
-	App       string
-	Hint      string // the key's first characters, to tell it from others
-	CreatedAt time.Time
-}

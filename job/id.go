@@ -10,7 +10,7 @@ import (
 )
 
 // ID is a UUIDv7 (RFC 9562 §5.7). Written out it carries the prefix of what it
-// names: job_… or cb_… and 26 characters of Crockford's base32 in lower case.
+// names: job_…, cb_… or key_… and 26 characters of Crockford's base32 in lower case.
 // IDs sort by the time they were made, as bytes and as text.
 type ID [16]byte
 
@@ -19,6 +19,7 @@ const (
 	callbackPrefix = "cb_"
 	auditPrefix    = "aud_"
 	bulkPrefix     = "bulk_"
+	keyPrefix      = "key_"
 )
 
 // crockford without padding: 26 characters hold 130 bits, the first two are zero.
@@ -35,6 +36,9 @@ func (id ID) Audit() string { return id.text(auditPrefix) }
 
 // Bulk is the id as that of a bulk.
 func (id ID) Bulk() string { return id.text(bulkPrefix) }
+
+// APIKey is the id as that of an API key: key_….
+func (id ID) APIKey() string { return id.text(keyPrefix) }
 
 // AppendJob appends the id as a job's to b.
 func (id ID) AppendJob(b []byte) []byte { return id.append(b, jobPrefix) }
@@ -82,6 +86,9 @@ func ParseCallback(s string) (id ID, ok bool) { return parse(s, callbackPrefix) 
 
 // ParseBulk reads an id written by ID.Bulk. ok is false for every other text.
 func ParseBulk(s string) (id ID, ok bool) { return parse(s, bulkPrefix) }
+
+// ParseAPIKey reads an id written by ID.APIKey. ok is false for every other text.
+func ParseAPIKey(s string) (id ID, ok bool) { return parse(s, keyPrefix) }
 
 func parse(s, prefix string) (id ID, ok bool) {
 	if len(s) != len(prefix)+26 || s[:len(prefix)] != prefix {

@@ -39,6 +39,7 @@ type Store interface { //nolint:interfacebloat // it joins the roles below, and 
 	Deliveries
 	Reader
 	Apps
+	Keys
 	Endpoints
 	Pauses
 	Outages
@@ -339,8 +340,8 @@ type Apps interface {
 	CreateApp(context.Context, App, Key) error
 	App(ctx context.Context, name string) (App, error)
 	ListApps(context.Context) ([]App, error)
-	// AppOfKey finds the app of a key by the key's hash.
-	AppOfKey(ctx context.Context, hash [32]byte) (App, error)
+	// AppOfKey finds a key by its hash, and its app. An expired one is found, too.
+	AppOfKey(ctx context.Context, hash [32]byte) (App, Key, error)
 	SetAppSecrets(ctx context.Context, app string, s Secrets) error
 	SetAppPolicy(ctx context.Context, app string, p Policy) error
 	// Setting and SetSetting keep small values of the gateway's own, such as the

@@ -115,7 +115,7 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(awaitListener(args[0]))
 }
 
-var idPattern = regexp.MustCompile(`(job|cb)_[0-9a-z]{26}`)
+var idPattern = regexp.MustCompile(`(job|cb|key)_[0-9a-z]{26}`)
 
 // id sets a variable to the first id in the last command's output: id NAME.
 func id(ts *testscript.TestScript, neg bool, args []string) {

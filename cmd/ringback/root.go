@@ -29,6 +29,7 @@ var commands = []struct {
 	{newEndpointCmd, asksGateway},
 	{newAppCmd, asksGateway},
 	{newAuditCmd, asksGateway},
+	{newKeyCmd, asksGateway},
 	{newDBCmd, showsData},
 	{newSealCmd, showsData},
 	{newVersionCmd, showsData},
@@ -121,7 +122,7 @@ func refuseUnknownShells(root *cobra.Command) {
 func (c *cli) addGatewayFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.url, "url", cmp.Or(os.Getenv("RINGBACK_URL"), defaultURL), "the gateway (RINGBACK_URL)")
 	// The key is no default value, which help would show.
-	flags.StringVar(&c.key, "key", "", "the app's key, or the admin key for app (RINGBACK_KEY)")
+	flags.StringVar(&c.key, "key", "", "the app's key, or the admin key for app and key --app (RINGBACK_KEY)")
 	flags.StringVar(&c.prefix, "prefix", os.Getenv("RINGBACK_PREFIX"), "of the gateway's own routes: /.ringback with --upstream (RINGBACK_PREFIX)")
 }
 

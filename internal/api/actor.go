@@ -1,7 +1,6 @@
 package api
 
 import (
-	"net"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -9,24 +8,20 @@ import (
 	"github.com/ringback/ringback/job"
 )
 
-// actor is who sends a request that was let pass, as the audit log names it.
-func (a *API) actor(r *http.Request, kind job.ActorKind, app string) job.Actor {
-	who := job.Actor{Kind: kind, App: app, Remote: r.RemoteAddr}
-	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
-		who.Remote = host
+// actor is who sends a request that was let pass, as the audit log names it: an app
+// by its key, or with nil the one who has the admin key.
+func (a *API) actor(r *http.Request, who *caller) job.Actor {
+	actor := job.Actor{Kind: job.ActorAdmin}
+	if from := a.opt.Proxies.remote(r); from.IsValid() {
+		actor.Remote = from.String()
 	}
 	switch {
 	case a.opt.Dev:
-		who.Kind, who.App = job.ActorDev, ""
-	case kind == job.ActorApp:
-		// It was found by this key, so that the key is one of ours and has a hint.
-		if key, p := presentedKey(r.Header, true); p == nil {
-			who.Key = key[:keyHintChars]
-		} else if key, p := presentedKey(r.Header, false); p == nil {
-			who.Key = key[:keyHintChars]
-		}
+		actor.Kind = job.ActorDev
+	case who != nil:
+		actor.Kind, actor.App, actor.Key = job.ActorApp, who.app.Name, who.key.Hint
 	}
-	return who
+	return actor
 }
 
 func withActor(ctx huma.Context, who job.Actor) huma.Context {

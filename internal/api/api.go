@@ -71,10 +71,14 @@ type Options struct {
 	Upstream    *job.Operation
 	Passthrough http.Handler
 
-	Prefix    string        // of the gateway's own routes: "" or "/.ringback"
-	PublicURL string        // what links are made of, without a slash at the end; "" for relative links
-	Dev       bool          // no keys: everything belongs to the app "dev"
-	MaxWait   time.Duration // the longest wait for a result; 0: a minute
+	Prefix    string // of the gateway's own routes: "" or "/.ringback"
+	PublicURL string // what links are made of, without a slash at the end; "" for relative links
+	// AdminKeyFixed: the admin key comes from the configuration, at each start.
+	AdminKeyFixed bool
+	// Proxies may say on whose behalf they ask.
+	Proxies Proxies
+	Dev     bool          // no keys: everything belongs to the app "dev"
+	MaxWait time.Duration // the longest wait for a result; 0: a minute
 	// BodyIdleTimeout is how long a caller's body may make no progress; 0: 30 s.
 	BodyIdleTimeout time.Duration
 	// WriteTimeout is how long a reader may take for 32 KiB of an answer; 0: 30 s.

@@ -66,7 +66,7 @@ func TestAppsAreMadeWithTheAdminKeyOnly(t *testing.T) {
 	if !strings.Contains(list.body, `"shop"`) || !strings.Contains(list.body, `"second"`) || strings.Contains(list.body, keyPrefix) {
 		t.Errorf("list: %s", list.body)
 	}
-	app, err := g.store.AppOfKey(t.Context(), HashKey(key))
+	app, _, err := g.store.AppOfKey(t.Context(), HashKey(key))
 	if err != nil || app.Name != "shop" || len(app.Secrets.Current) == 0 {
 		t.Errorf("stored: %+v, %v", app, err)
 	}
@@ -102,28 +102,33 @@ func TestCacheOfKeysIsBoundedAndForgetsChangedApps(t *testing.T) {
 			t.Fatal(p)
 		}
 	}
-	if len(auth.apps) > maxCachedKeys {
-		t.Errorf("%d keys are remembered", len(auth.apps))
+	if len(auth.callers) > maxCachedKeys {
+		t.Errorf("%d keys are remembered", len(auth.callers))
 	}
 	auth.committed(job.Change{Kind: job.AppChanged, App: "a"})
-	if len(auth.apps) != 0 {
-		t.Errorf("%d keys of a changed app are remembered", len(auth.apps))
+	if len(auth.callers) != 0 {
+		t.Errorf("%d keys of a changed app are remembered", len(auth.callers))
 	}
 }
 
-func found(name string) func(ctx context.Context) (job.App, error) {
-	return func(context.Context) (job.App, error) { return job.App{Name: name}, nil }
+func found(name string) func(ctx context.Context) (job.App, job.Key, error) {
+	return func(context.Context) (job.App, job.Key, error) { return job.App{Name: name}, job.Key{}, nil }
 }
 
 func TestAppReadBeforeItsChangeIsNotRemembered(t *testing.T) {
 	t.Parallel()
 	auth := newAuthenticator(Options{})
-	_, p := auth.remembered(t.Context(), [32]byte{1}, func(context.Context) (job.App, error) {
+	who, p := auth.remembered(t.Context(), [32]byte{1}, func(context.Context) (job.App, job.Key, error) {
 		auth.committed(job.Change{Kind: job.AppChanged, App: "a"})
-		return job.App{Name: "a"}, nil
+		return job.App{Name: "a"}, job.Key{}, nil
 	})
-	if p != nil || len(auth.apps) != 0 {
-		t.Errorf("%v, %d keys are remembered", p, len(auth.apps))
+	if p != nil || len(auth.callers) != 0 {
+		t.Fatalf("%v, %d keys are remembered", p, len(auth.callers))
+	}
+	select {
+	case <-who.changed:
+	default:
+		t.Error("who waits does not learn that the app has changed")
 	}
 }
 
@@ -142,8 +147,8 @@ func TestInFrontOfAnUpstreamAuthorizationIsTheUpstreams(t *testing.T) {
 		t.Errorf("an operation took the upstream's Authorization: %v", p)
 	}
 	r.Header.Set("Ringback-Key", key)
-	if app, p := g.api.authenticate(r); p != nil || app.Name != "a" {
-		t.Errorf("Ringback-Key: %v, %v", app, p)
+	if who, p := g.api.authenticate(r); p != nil || who.app.Name != "a" {
+		t.Errorf("Ringback-Key: %v", p)
 	}
 	g.call("GET", "/.ringback/v1/jobs", key, "").want(t, 200, "")
 	g.call("GET", "/.ringback/v1/jobs", "", "", "Authorization", "Basic dTpw", "Ringback-Key", key).want(t, 200, "")

@@ -17,8 +17,9 @@ type call struct {
 	api  *API
 	op   *operation
 	r    *http.Request
-	app  job.App
-	path string // escaped, as received
+	who  *caller
+	app  job.App // who's
+	path string  // escaped, as received
 
 	prefer preferences
 	asked  asked
@@ -85,9 +86,10 @@ func (c *call) admit(w http.ResponseWriter) (job.Receipt, *Problem) {
 // identify finds out who calls, and whether the call repeats another one. What that
 // one chose stands: it is not chosen again from endpoints that may have changed.
 func (c *call) identify() (p *Problem) {
-	if c.app, p = c.api.authenticate(c.r); p != nil {
+	if c.who, p = c.api.authenticate(c.r); p != nil {
 		return p
 	}
+	c.app = c.who.app
 	c.prefer = readPrefer(c.r.Header["Prefer"], c.api.opt.MaxWait)
 	if c.key, p = readIdempotencyKey(c.r.Header); p != nil {
 		return p
@@ -234,7 +236,10 @@ func (c *call) result(ctx context.Context, id job.ID) (*job.Job, error) {
 	if c.prefer.wait <= 0 {
 		return nil, nil
 	}
-	j, err := c.api.awaitEnd(ctx, c.app.Name, id, c.prefer.wait)
+	j, err := c.api.awaitEnd(ctx, c.who, job.ScopeSubmit, id, c.prefer.wait)
+	if _, revoked := errors.AsType[*Problem](err); revoked {
+		return nil, nil // its job is accepted, and more it does not learn
+	}
 	if err == nil && j.State.Terminal() {
 		return c.api.opt.Store.WholeJob(ctx, c.app.Name, id)
 	}

@@ -25,8 +25,8 @@ type instantStore struct {
 
 func (s *instantStore) NewID(now time.Time) job.ID { return s.ids.New(now) }
 
-func (s *instantStore) AppOfKey(context.Context, [32]byte) (job.App, error) {
-	return job.App{Name: "shop"}, nil
+func (s *instantStore) AppOfKey(context.Context, [32]byte) (job.App, job.Key, error) {
+	return job.App{Name: "shop"}, job.Key{Scopes: job.AllScopes}, nil
 }
 
 func (s *instantStore) Accept(_ context.Context, in job.Acceptance) (job.Receipt, error) {

@@ -99,7 +99,7 @@ func (v *v1) addOperation(doc *huma.OpenAPI, op docs.Operation) {
 		OperationID: "call-" + strings.ReplaceAll(op.Name, "_", "-"), Method: op.Method, Path: op.Path,
 		Summary: "Call the operation " + op.Name, Tags: []string{"Operations"},
 		Servers:    []*huma.Server{{URL: cmp.Or(v.opt.PublicURL, "/")}}, // not below the prefix
-		Security:   appOnly.security,
+		Security:   appOnly.security(job.ScopeSubmit),
 		Parameters: parameters(op.Parameters),
 		Responses: map[string]*huma.Response{
 			"202": {

@@ -147,6 +147,9 @@ const noSuchThing = "the app has nothing of this name or id"
 // storeProblem describes an error of the store to the caller. What is not known
 // goes to the log, and the caller only learns that something failed.
 func storeProblem(ctx context.Context, log *slog.Logger, doing string, err error) *Problem {
+	if p, ok := errors.AsType[*Problem](err); ok {
+		return p
+	}
 	switch {
 	case errors.Is(err, job.ErrNotFound):
 		return kindNotFound.problem(noSuchThing)

@@ -51,7 +51,8 @@ func (v *v1) followJob(ctx context.Context, in *followInput) (*huma.StreamRespon
 	if err != nil {
 		return nil, err
 	}
-	app := appOf(ctx).Name
+	who := callerOf(ctx)
+	app := who.app.Name
 	changed, cancel := v.watch.subscribe(id)
 	first, err := v.event(ctx, app, id, in.LastEventID)
 	if err != nil {
@@ -69,14 +70,16 @@ func (v *v1) followJob(ctx context.Context, in *followInput) (*huma.StreamRespon
 		s := newStream(w)
 		s.begin()
 		if first.id == in.LastEventID || s.send(first) == nil {
-			v.stream(r, s, id, app, first, changed)
+			v.stream(r, s, id, who, first, changed)
 		}
 	}}, nil
 }
 
 // stream sends what changes after the event sent, until the end of job and
 // callbacks, of the connection, of the key, or of the gateway.
-func (v *v1) stream(r *http.Request, s *stream, id job.ID, app string, sent event, changed <-chan struct{}) {
+func (v *v1) stream(r *http.Request, s *stream, id job.ID, who *caller, sent event, changed <-chan struct{}) {
+	expired, stop := v.expiry(who)
+	defer stop()
 	ticker := time.NewTicker(heartbeat)
 	defer ticker.Stop()
 	for !sent.last {
@@ -89,13 +92,17 @@ func (v *v1) stream(r *http.Request, s *stream, id job.ID, app string, sent even
 			if s.ping() != nil {
 				return
 			}
+		case <-who.changed:
+			var p *Problem
+			if who, p = v.auth.again(r.Context(), who, job.ScopeRead); p != nil {
+				return
+			}
+		case <-expired:
+			return
 		case <-r.Context().Done():
 			return
 		}
-		if _, p := v.authenticateV1(r); p != nil {
-			return
-		}
-		next, err := v.event(r.Context(), app, id, sent.id)
+		next, err := v.event(r.Context(), who.app.Name, id, sent.id)
 		if err != nil {
 			if r.Context().Err() == nil {
 				v.opt.Log.WarnContext(r.Context(), "follow job", "job", id.Job(), "error", err)
@@ -107,6 +114,15 @@ func (v *v1) stream(r *http.Request, s *stream, id job.ID, app string, sent even
 		}
 		sent = next
 	}
+}
+
+// expiry tells when the key of a caller expires; nil where it never does.
+func (a *API) expiry(who *caller) (expired <-chan time.Time, stop func()) {
+	if who.key.ExpiresAt.IsZero() {
+		return nil, func() {}
+	}
+	timer := time.NewTimer(who.key.ExpiresAt.Sub(a.now()))
+	return timer.C, func() { timer.Stop() }
 }
 
 // event reads what stands. before is the id of the event that the reader has.

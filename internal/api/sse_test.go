@@ -149,7 +149,7 @@ func TestQuietStreamIsKeptOpen(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v.stream(httptest.NewRequestWithContext(ctx, "GET", "/", nil), newStream(w), job.ID{}, DevApp, first, nil)
+		v.stream(httptest.NewRequestWithContext(ctx, "GET", "/", nil), newStream(w), job.ID{}, &caller{app: job.App{Name: DevApp}}, first, nil)
 		if got := w.Body.String(); got != strings.Repeat(": ping\n\n", 3) || !w.Flushed {
 			t.Errorf("sent %q", got)
 		}

@@ -28,52 +28,94 @@ const (
 
 // access says who may use a route.
 type access struct {
-	check    func(*API, huma.Context) (huma.Context, *Problem)
-	security []map[string][]string
+	check   func(a *API, ctx huma.Context, want job.Scopes) (huma.Context, *Problem)
+	schemes []string // of security; none: anybody
+	// keyless says that there is another way in, such as a link.
+	keyless bool
+	// app says that keys of apps are let pass, with the scope, or if that is zero with
+	// the one that goes with the method: read for what changes nothing, else manage.
+	app   bool
+	scope job.Scopes
 }
 
-type appKey struct{}
+type callerKey struct{}
 
 var (
 	// appOnly lets an app pass and tells the handler which one it is.
 	appOnly = access{
-		check: func(a *API, ctx huma.Context) (huma.Context, *Problem) {
+		check: func(a *API, ctx huma.Context, want job.Scopes) (huma.Context, *Problem) {
 			r, _ := humago.Unwrap(ctx)
-			app, p := a.authenticateV1(r)
+			who, p := a.authenticateV1(r, want)
 			if p != nil {
 				return ctx, p
 			}
-			return withActor(huma.WithValue(ctx, appKey{}, app), a.actor(r, job.ActorApp, app.Name)), nil
+			return withActor(huma.WithValue(ctx, callerKey{}, who), a.actor(r, who)), nil
 		},
-		security: []map[string][]string{{schemeApp: {}}, {schemeKey: {}}},
+		schemes: []string{schemeApp, schemeKey}, app: true,
 	}
+	// managers is appOnly for routes that show secrets.
+	managers = access{check: appOnly.check, schemes: appOnly.schemes, app: true, scope: job.ScopeManage}
+	// adminOnly lets the admin key pass.
 	adminOnly = access{
-		check: func(a *API, ctx huma.Context) (huma.Context, *Problem) {
+		check: func(a *API, ctx huma.Context, _ job.Scopes) (huma.Context, *Problem) {
 			r, _ := humago.Unwrap(ctx)
 			if p := a.authenticateAdmin(r); p != nil {
 				return ctx, p
 			}
-			return withActor(ctx, a.actor(r, job.ActorAdmin, "")), nil
+			return withActor(ctx, a.actor(r, nil)), nil
 		},
-		security: []map[string][]string{{schemeAdmin: {}}},
+		schemes: []string{schemeAdmin},
 	}
 	// linkOrApp lets whoever has a signed link pass, too. The handler checks it.
 	linkOrApp = access{
-		check: func(a *API, ctx huma.Context) (huma.Context, *Problem) {
+		check: func(a *API, ctx huma.Context, want job.Scopes) (huma.Context, *Problem) {
 			if ctx.Query("token") != "" {
 				return ctx, nil
 			}
-			return appOnly.check(a, ctx)
+			return appOnly.check(a, ctx, want)
 		},
-		security: []map[string][]string{{schemeApp: {}}, {schemeKey: {}}, {}},
+		schemes: appOnly.schemes, keyless: true, app: true,
 	}
 )
 
-// appOf is the app that appOnly found.
-func appOf(ctx context.Context) job.App {
-	app, _ := ctx.Value(appKey{}).(job.App)
-	return app
+// scopeFor is the scope that a key must have for a method of a route.
+func (who access) scopeFor(method string) job.Scopes {
+	switch {
+	case !who.app:
+		return 0
+	case who.scope != 0:
+		return who.scope
+	case isRead(method):
+		return job.ScopeRead
+	}
+	return job.ScopeManage
 }
+
+// security says it in OpenAPI, whose roles are our scopes.
+func (who access) security(scope job.Scopes) (security []map[string][]string) {
+	for _, scheme := range who.schemes {
+		roles := []string{}
+		if scheme != schemeAdmin {
+			roles = append(roles, scope.Names()...)
+		}
+		security = append(security, map[string][]string{scheme: roles})
+	}
+	if who.keyless || len(who.schemes) == 0 {
+		security = append(security, map[string][]string{})
+	}
+	return security
+}
+
+// callerOf is the caller that appOnly found; without one, who has no app.
+func callerOf(ctx context.Context) *caller {
+	if who, ok := ctx.Value(callerKey{}).(*caller); ok {
+		return who
+	}
+	return &caller{}
+}
+
+// appOf is the app that appOnly found.
+func appOf(ctx context.Context) job.App { return callerOf(ctx).app }
 
 // reply is a handler's output with a body.
 type reply[T any] struct {
@@ -93,9 +135,10 @@ func register[I, O any](v *v1, who access, op huma.Operation, handle func(contex
 		Description: "A problem (RFC 9457)",
 		Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: problem}},
 	}
-	op.Security = who.security
+	scope := who.scopeFor(op.Method)
+	op.Security = who.security(scope)
 	op.Middlewares = huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
-		ctx, p := who.check(v.API, ctx)
+		ctx, p := who.check(v.API, ctx, scope)
 		r, w := humago.Unwrap(ctx)
 		var body []byte
 		if p == nil {
@@ -120,6 +163,7 @@ func (a *API) newV1(mux *http.ServeMux) *v1 {
 	v.registerEndpoints()
 	v.registerSecrets()
 	v.registerKeys()
+	v.registerAccess()
 	v.registerApps()
 	v.registerAudit()
 	v.registerCheckURL()

@@ -94,11 +94,14 @@ func (v *v1) createApp(ctx context.Context, in *createAppInput) (*reply[client.A
 	return &reply[client.AppCreated]{client.AppCreated{Name: app.Name, Key: key, CreatedAt: client.At(app.CreatedAt)}}, nil
 }
 
+// firstKeyName is what the key is called that an app is made with.
+const firstKeyName = "first"
+
 // CreateApp stores an app with a signing secret and its first key, which is known
 // to nobody else. It is job.ErrExists where the name is taken.
 func CreateApp(ctx context.Context, store job.Apps, s *seal.Sealer, name string, now time.Time) (app job.App, key string, err error) {
-	key = NewKey()
+	first, key := newKey(name, firstKeyName, now)
 	app = job.App{Name: name, CreatedAt: now, Secrets: job.Secrets{Current: sealedSecret(s)}}
-	err = store.CreateApp(ctx, app, job.Key{Hash: HashKey(key), App: name, Hint: key[:keyHintChars], CreatedAt: now})
+	err = store.CreateApp(ctx, app, first)
 	return app, key, err
 }

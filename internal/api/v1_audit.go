@@ -14,14 +14,14 @@ import (
 // adminOrApp lets the admin key pass, and an app for what is its own: appOf tells
 // which, without a name for the admin.
 var adminOrApp = access{
-	check: func(a *API, ctx huma.Context) (huma.Context, *Problem) {
-		admin, p := adminOnly.check(a, ctx)
+	check: func(a *API, ctx huma.Context, want job.Scopes) (huma.Context, *Problem) {
+		admin, p := adminOnly.check(a, ctx, want)
 		if p != nil && p.Status == http.StatusForbidden {
-			return appOnly.check(a, ctx)
+			return appOnly.check(a, ctx, want)
 		}
 		return admin, p
 	},
-	security: []map[string][]string{{schemeAdmin: {}}, {schemeApp: {}}, {schemeKey: {}}},
+	schemes: []string{schemeAdmin, schemeApp, schemeKey}, app: true,
 }
 
 type listAuditInput struct {

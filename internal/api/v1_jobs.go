@@ -74,7 +74,7 @@ func (v *v1) getJob(ctx context.Context, in *getJobInput) (*reply[client.Job], e
 		return nil, err
 	}
 	wait := min(time.Duration(min(in.Wait, 86400))*time.Second, v.opt.MaxWait)
-	j, err := v.awaitEnd(ctx, appOf(ctx).Name, id, wait)
+	j, err := v.awaitEnd(ctx, callerOf(ctx), job.ScopeRead, id, wait)
 	if err != nil {
 		return nil, storeProblem(ctx, v.opt.Log, "read job", err)
 	}
@@ -89,10 +89,15 @@ func (in JobPath) id() (job.ID, error) {
 	return id, nil
 }
 
-// awaitEnd reads a job, when it is terminal or after wait, whichever is first.
-func (a *API) awaitEnd(ctx context.Context, app string, id job.ID, wait time.Duration) (*job.Job, error) {
+// awaitEnd reads a job, when it is terminal or after wait, whichever is first. Its
+// error is a *Problem where meanwhile who's key is revoked or expires.
+func (a *API) awaitEnd(ctx context.Context, who *caller, scope job.Scopes, id job.ID, wait time.Duration) (*job.Job, error) {
+	app := who.app.Name
 	if wait <= 0 {
 		return a.opt.Store.Job(ctx, app, id)
+	}
+	if end := who.key.ExpiresAt; !end.IsZero() {
+		wait = min(wait, end.Sub(a.now()))
 	}
 	changed, cancel := a.watch.subscribe(id)
 	defer cancel()
@@ -108,7 +113,15 @@ func (a *API) awaitEnd(ctx context.Context, app string, id job.ID, wait time.Dur
 			if !ok {
 				return j, nil
 			}
+		case <-who.changed:
+			var p *Problem
+			if who, p = a.auth.again(ctx, who, scope); p != nil {
+				return nil, p
+			}
 		case <-timer.C:
+			if p := who.permits(scope, a.now()); p != nil {
+				return nil, p
+			}
 			return j, nil
 		case <-ctx.Done():
 			return j, nil // nobody listens any more

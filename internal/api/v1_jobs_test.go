@@ -199,10 +199,10 @@ func (s oneJob) Job(context.Context, string, job.ID) (*job.Job, error) { return 
 func TestLongPollAnswersWithWhatStandsAfterItsTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a := &API{watch: newWatchers()}
+		a := &API{now: time.Now, watch: newWatchers()}
 		a.opt.Store = oneJob{j: &job.Job{State: job.Running}}
 		begin := time.Now()
-		j, err := a.awaitEnd(t.Context(), "a", job.ID{1}, 7*time.Second)
+		j, err := a.awaitEnd(t.Context(), &caller{app: job.App{Name: "a"}, key: job.Key{Scopes: job.AllScopes}}, job.ScopeRead, job.ID{1}, 7*time.Second)
 		if err != nil || j.State != job.Running || time.Since(begin) != 7*time.Second {
 			t.Errorf("%v, %v after %v", j, err, time.Since(begin))
 		}

@@ -22,8 +22,7 @@ const keysMaxAge = 5 * time.Minute
 
 // anyone may use a route.
 var anyone = access{
-	check:    func(_ *API, ctx huma.Context) (huma.Context, *Problem) { return ctx, nil },
-	security: []map[string][]string{{}},
+	check: func(_ *API, ctx huma.Context, _ job.Scopes) (huma.Context, *Problem) { return ctx, nil },
 }
 
 // appKeysInput names an app, endpointKeysInput an endpoint of one, to whoever knows

@@ -21,13 +21,13 @@ const (
 
 func (v *v1) registerSecrets() {
 	tags := []string{"Secrets"}
-	register(v, appOnly, huma.Operation{OperationID: "get-secret", Method: http.MethodGet, Path: "/v1/secret",
+	register(v, managers, huma.Operation{OperationID: "get-secret", Method: http.MethodGet, Path: "/v1/secret",
 		Summary: "Show the secret that signs callbacks to URLs sent with a call", Tags: tags}, v.appSecret)
-	register(v, appOnly, huma.Operation{OperationID: "rotate-secret", Method: http.MethodPost, Path: "/v1/secret/rotate",
+	register(v, managers, huma.Operation{OperationID: "rotate-secret", Method: http.MethodPost, Path: "/v1/secret/rotate",
 		Summary: "Replace it; the old one signs too for a day", Tags: tags}, v.rotateAppSecret)
-	register(v, appOnly, huma.Operation{OperationID: "get-endpoint-secret", Method: http.MethodGet, Path: "/v1/endpoints/{name}/secret",
+	register(v, managers, huma.Operation{OperationID: "get-endpoint-secret", Method: http.MethodGet, Path: "/v1/endpoints/{name}/secret",
 		Summary: "Show the secret that signs callbacks to an endpoint", Tags: tags}, v.endpointSecret)
-	register(v, appOnly, huma.Operation{OperationID: "rotate-endpoint-secret", Method: http.MethodPost, Path: "/v1/endpoints/{name}/secret/rotate",
+	register(v, managers, huma.Operation{OperationID: "rotate-endpoint-secret", Method: http.MethodPost, Path: "/v1/endpoints/{name}/secret/rotate",
 		Summary: "Replace it; the old one signs too for a day", Tags: tags}, v.rotateEndpointSecret)
 }
 

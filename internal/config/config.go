@@ -64,6 +64,7 @@ type file struct {
 	Upstream     upstreamURL           `yaml:"upstream"`
 	Outbound     outboundBlock         `yaml:"outbound"`
 	AdminKey     adminKey              `yaml:"admin_key"`
+	Proxies      []proxy               `yaml:"trusted_proxies"`
 	SealKey      sealKey               `yaml:"seal_key"`
 	Retention    duration              `yaml:"retention"`
 	Audit        auditBlock            `yaml:"audit"`
@@ -154,6 +155,9 @@ func (d *decoder) settings(f *file, dev bool) *Settings {
 	}
 	s.SealKey, s.TLS = SealKey(f.SealKey), d.tls(f.TLS)
 	s.Options.AuditRetention = time.Duration(f.Audit.Retention)
+	for _, p := range f.Proxies {
+		p.add(&s.Options.Proxies)
+	}
 	// Beside the store, since two gateways must not share a folder.
 	s.Options.BodyDir = cmp.Or(string(f.Bodies), strings.TrimSuffix(s.Store, ".db")+"-bodies")
 	for _, entry := range f.Outbound.Allow {

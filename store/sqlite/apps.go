@@ -22,9 +22,8 @@ func (s *Store) CreateApp(ctx context.Context, a job.App, k job.Key) error {
 		if c.Changes() == 0 {
 			return job.ErrExists
 		}
-		err = c.bind(`INSERT INTO keys (hash, app, hint, created_at) VALUES (?, ?, ?, ?)`).
-			blob(k.Hash[:]).text(a.Name).text(k.Hint).time(k.CreatedAt).exec()
-		if err != nil {
+		k.App = a.Name
+		if err := c.insertKey(k); err != nil {
 			return err
 		}
 		return s.audit(ctx, c, job.Audit{Action: job.AppCreate, App: a.Name, Subject: a.Name})
@@ -63,14 +62,6 @@ func (s *Store) App(ctx context.Context, name string) (job.App, error) {
 		return c.bind(`SELECT ` + appColumns + ` FROM apps a WHERE a.name = ? AND a.deleted_at = 0`).text(name)
 	})
 	return a, wrap(err, "read app")
-}
-
-// AppOfKey implements job.Apps.
-func (s *Store) AppOfKey(ctx context.Context, hash [32]byte) (job.App, error) {
-	a, err := one(ctx, s, scanApp, func(c *conn) *binder {
-		return c.bind(`SELECT ` + appColumns + ` FROM keys k JOIN apps a ON a.name = k.app WHERE k.hash = ? AND a.deleted_at = 0`).blob(hash[:])
-	})
-	return a, wrap(err, "read app of key")
 }
 
 // ListApps implements job.Apps.

@@ -30,7 +30,7 @@ func useAll(t *testing.T, s *Store) {
 	_, _, err := s.DueVerifications(ctx, now, 1)
 	check(err)
 	_, err1 := s.App(ctx, "shop")
-	_, err2 := s.AppOfKey(ctx, [32]byte{})
+	_, _, err2 := s.AppOfKey(ctx, [32]byte{})
 	_, err3 := s.Setting(ctx, "a")
 	_, err4 := s.Endpoint(ctx, "shop", "main")
 	_, err5 := s.ListEndpoints(ctx, "shop")

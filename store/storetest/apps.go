@@ -21,7 +21,7 @@ var appTests = []test{
 func (w *world) app(name string) job.App {
 	w.t.Helper()
 	a := job.App{Name: name, CreatedAt: w.now(), Secrets: job.Secrets{Current: []byte("secret of " + name)}}
-	w.no(w.CreateApp(w.ctx, a, job.Key{Hash: keyHash(name), App: name, Hint: "rb_" + name, CreatedAt: w.now()}))
+	w.no(w.CreateApp(w.ctx, a, w.key(name, name)))
 	return a
 }
 
@@ -38,12 +38,13 @@ func appIsFound(w *world) {
 	got, err := w.App(w.ctx, "shop")
 	w.no(err)
 	w.equal("by name", got, want)
-	got, err = w.AppOfKey(w.ctx, keyHash("shop"))
+	got, key, err := w.AppOfKey(w.ctx, keyHash("shop"))
 	w.no(err)
 	w.equal("by key", got, want)
+	w.equal("key", []any{key.App, key.Hash, key.Hint, key.Name, key.Scopes, key.CreatedAt}, []any{"shop", keyHash("shop"), "rb_shop", "shop", job.AllScopes, w.now()})
 	_, err = w.App(w.ctx, "nobody")
 	w.is(err, job.ErrNotFound)
-	_, err = w.AppOfKey(w.ctx, keyHash("nobody"))
+	_, _, err = w.AppOfKey(w.ctx, keyHash("nobody"))
 	w.is(err, job.ErrNotFound)
 }
 
@@ -66,7 +67,7 @@ func policyIsReplaced(w *world) {
 	w.is(w.SetAppPolicy(w.ctx, "nobody", job.Policy{}), job.ErrNotFound)
 	born := job.App{Name: "born", CreatedAt: w.now(), Secrets: job.Secrets{Current: []byte{1}}, Policy: job.Policy{HTTPS: true}}
 	w.no(w.CreateApp(w.ctx, born, job.Key{Hash: keyHash("born"), App: "born", CreatedAt: w.now()}))
-	got, err := w.AppOfKey(w.ctx, keyHash("born"))
+	got, _, err := w.AppOfKey(w.ctx, keyHash("born"))
 	w.no(err)
 	w.equal("app", got, born)
 }
@@ -79,7 +80,7 @@ func nameIsTakenOnce(w *world) {
 	got, err := w.App(w.ctx, "shop")
 	w.no(err)
 	w.equal("app", got, want)
-	_, err = w.AppOfKey(w.ctx, [32]byte{9})
+	_, _, err = w.AppOfKey(w.ctx, [32]byte{9})
 	w.is(err, job.ErrNotFound)
 	w.equal("changes", len(w.announced()), 0)
 }

@@ -46,6 +46,7 @@ func (w *world) auditedChanges() []change {
 	faster, rotated := e, e
 	faster.Concurrency, rotated.Concurrency = 3, 3
 	rotated.Secrets.Current = []byte{2}
+	key := w.key("shop", "second")
 	return []change{
 		{job.AppCreate, "shop", func(ctx context.Context) error {
 			return w.CreateApp(ctx, job.App{Name: "shop", CreatedAt: w.now(), Secrets: job.Secrets{Current: []byte{1}}}, job.Key{Hash: keyHash("shop"), App: "shop", CreatedAt: w.now()})
@@ -54,6 +55,8 @@ func (w *world) auditedChanges() []change {
 		{job.AppSecretRotate, "shop", func(ctx context.Context) error {
 			return w.SetAppSecrets(ctx, "shop", job.Secrets{Current: []byte{3}})
 		}},
+		{job.KeyCreate, key.ID.APIKey(), func(ctx context.Context) error { return w.CreateKey(ctx, key, 5) }},
+		{job.KeyRevoke, key.ID.APIKey(), func(ctx context.Context) error { return w.DeleteKey(ctx, "shop", key.ID) }},
 		{job.EndpointCreate, "main", func(ctx context.Context) error { return w.CreateEndpoint(ctx, e) }},
 		{job.EndpointUpdate, "main", func(ctx context.Context) error { return w.UpdateEndpoint(ctx, faster) }},
 		{job.EndpointSecretRotate, "main", func(ctx context.Context) error { return w.UpdateEndpoint(ctx, rotated) }},
@@ -119,8 +122,10 @@ func failedChangeLeavesNone(w *world) {
 		"verify": func() error {
 			return w.SetVerification(ctx, "shop", "main", job.Verification{URL: "https://another/", State: job.VerificationWaits}, w.now())
 		},
-		"resend": func() error { _, err := w.Resend(ctx, "shop", other, w.now(), w.now()); return err },
-		"cancel": func() error { return w.FinishRun(ctx, job.Finish{Job: j, State: job.Canceled, At: w.now()}) },
+		"create key": func() error { return w.CreateKey(ctx, w.key("nobody", "k"), 5) },
+		"revoke key": func() error { return w.DeleteKey(ctx, "shop", other) },
+		"resend":     func() error { _, err := w.Resend(ctx, "shop", other, w.now(), w.now()); return err },
+		"cancel":     func() error { return w.FinishRun(ctx, job.Finish{Job: j, State: job.Canceled, At: w.now()}) },
 	} {
 		if err := do(); !errors.Is(err, job.ErrNotFound) && !errors.Is(err, job.ErrExists) && !errors.Is(err, job.ErrTerminal) {
 			w.t.Fatalf("%s: %v", name, err)

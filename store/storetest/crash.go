@@ -35,7 +35,7 @@ func acknowledgedWorkSurvives(w *world) {
 	w.equal("ended", w.read(j.ID), ended)
 	w.equal("callback", w.readCallback(cb), settled)
 	w.equal("endpoint", w.readEndpoint("shop", "main"), e)
-	got, err := w.AppOfKey(w.ctx, keyHash("shop"))
+	got, _, err := w.AppOfKey(w.ctx, keyHash("shop"))
 	w.no(err)
 	w.equal("app", got, a)
 }

@@ -222,7 +222,7 @@ func deletedAppTakesNothing(w *world) {
 	w.equal("announced", kinds(w.announced()), []job.ChangeKind{job.AppChanged})
 	w.no(w.DeleteApp(w.ctx, "shop", w.pass(time.Hour)))
 	for range 2 {
-		_, err := w.AppOfKey(w.ctx, k.Hash)
+		_, _, err := w.AppOfKey(w.ctx, k.Hash)
 		w.is(err, job.ErrNotFound)
 		_, err = w.App(w.ctx, "shop")
 		w.is(err, job.ErrNotFound)

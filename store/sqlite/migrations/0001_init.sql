@@ -21,12 +21,17 @@ CREATE INDEX apps_deleted ON apps (name) WHERE deleted_at > 0;
 
 CREATE TABLE keys (
   hash       BLOB PRIMARY KEY,
+  id         BLOB NOT NULL,
   app        TEXT NOT NULL,
+  name       TEXT NOT NULL,
   hint       TEXT NOT NULL,
-  created_at INTEGER NOT NULL
+  scopes     TEXT NOT NULL, -- words with a space between
+  created_at INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL, -- 0: never
+  used_at    INTEGER NOT NULL  -- 0: never
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX keys_of_app ON keys (app, id);
 
-CREATE INDEX keys_of_app ON keys (app);
 
 CREATE TABLE endpoints (
   app             TEXT NOT NULL,
