@@ -31,6 +31,7 @@ import (
 	"github.com/ringback/ringback/internal/keeper"
 	"github.com/ringback/ringback/internal/outbound"
 	"github.com/ringback/ringback/internal/pause"
+	"github.com/ringback/ringback/internal/repair"
 	"github.com/ringback/ringback/internal/seal"
 	"github.com/ringback/ringback/job"
 )
@@ -166,6 +167,7 @@ type Gateway struct {
 	sender      *callback.Sender
 	keeper      *keeper.Keeper
 	pauses      pause.Set
+	repair      *repair.Runner
 	seal        *seal.Sealer
 	newAdminKey string
 
@@ -229,7 +231,8 @@ func (g *Gateway) assemble(ctx context.Context) error {
 		UserAgent: "Ringback/" + opt.Version, Log: opt.Log, Now: opt.Now, Registerer: registry})
 	g.executor = executor.New(executor.Options{Store: g.store, Bodies: g.bodies, Seal: g.seal, Operations: runs, Owe: g.sender.Owe,
 		Disown: g.sender.Disown, Early: g.sender, Reader: g.store, RunURL: g.runURL, Asker: g.sender, Questions: g.store, Pauses: &g.pauses, Log: opt.Log, Now: opt.Now, Registerer: registry})
-	apiOptions := api.Options{Store: g.store, Bodies: g.bodies, Seal: g.seal, Slots: g.executor, Runs: g.executor, CheckHeader: outbound.CheckHeader,
+	g.repair = repair.New(repair.Options{Store: g.store, Contract: g.sender.Contract, Owed: g.sender.OweUnclaimed, Waits: g.sender.Waits, Log: opt.Log, Now: opt.Now})
+	apiOptions := api.Options{Store: g.store, Repair: g.repair, Bodies: g.bodies, Seal: g.seal, Slots: g.executor, Runs: g.executor, CheckHeader: outbound.CheckHeader,
 		CheckURL: func(url string) error { _, err := g.client.Check(url); return err },
 		Owed:     g.sender.OweUnclaimed, OwedAccepted: g.sender.OweAccepted, Waits: g.sender.Waits, Proof: opt.Proof, Prefix: opt.Prefix, PublicURL: opt.PublicURL, Dev: opt.Dev,
 		MaxWait: opt.MaxWait, BodyIdleTimeout: opt.BodyIdleTimeout, Log: opt.Log, Now: opt.Now, Version: opt.Version,
@@ -265,6 +268,7 @@ func (g *Gateway) assemble(ctx context.Context) error {
 		g.executor.Committed(ch)
 		g.sender.Committed(ch)
 		g.api.Committed(ch)
+		g.repair.Committed(ch)
 	})
 	return nil
 }
@@ -303,7 +307,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	var beside sync.WaitGroup
 	beside.Go(func() { g.keepSealed(ctx) })
 	beside.Go(func() { g.api.KeepKeyUses(ctx) })
+	g.repair.Open()
 	g.keeper.Run(ctx)
+	g.repair.Close()
 	beside.Wait()
 	return g.drain()
 }

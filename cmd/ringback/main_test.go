@@ -212,6 +212,7 @@ func newFakeGateway() *fakeGateway {
 	g.HandleFunc("/other/", func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, map[string]bool{"ok": true}) })
 	g.HandleFunc("/none/", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "What?", http.StatusBadRequest) })
 	g.manage()
+	g.repair()
 	return g
 }
 

@@ -18,12 +18,14 @@ import (
 	"github.com/ringback/ringback/sign"
 )
 
-// Options is what the API needs. Store, Bodies, Seal, Slots, CheckURL, CheckPolicy,
+// Options is what the API needs. Store, Bodies, Seal, Repair, Slots, CheckURL, CheckPolicy,
 // ReadPolicy, EndpointURL, CheckHeader, Owed, Log and Now are required.
 type Options struct {
 	Store  job.Store
 	Bodies body.Storage
 	Seal   *seal.Sealer
+	// Repair does what is asked for in bulk, and explains.
+	Repair Repair
 	// Slots reserves places in the executor's window of work.
 	Slots Slots
 	// Runs hears what upstreams say about runs; nil where none can.

@@ -167,6 +167,7 @@ func (a *API) newV1(mux *http.ServeMux) *v1 {
 	v.registerApps()
 	v.registerAudit()
 	v.registerCheckURL()
+	v.registerRepair()
 	v.registerRuns(mux)
 	return v
 }

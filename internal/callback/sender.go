@@ -399,6 +399,10 @@ func (s *Sender) try(ctx context.Context, d job.Delivery, a *job.Attempt) (verdi
 	return v, nil
 }
 
+// Contract is how the callbacks of an operation are tried; the default for one that the
+// configuration no longer has.
+func (s *Sender) Contract(operation string) job.Contract { return s.contract(operation) }
+
 func (s *Sender) contract(operation string) job.Contract {
 	if c, ok := s.contracts[operation]; ok {
 		return c
