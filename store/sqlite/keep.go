@@ -247,6 +247,9 @@ func (c *conn) redact(r job.Redacted) error {
 // A table without a row here must be one of a job's, or say in a test why it is not.
 var ofApp = []string{"keys", "endpoints", "idempotency", "pauses", "bulks"}
 
+// ofLane are those whose rows belong to the app of their lane.
+var ofLane = []string{"sequences", "sequence_floors"}
+
 // DeleteApp implements job.Keeping.
 func (s *Store) DeleteApp(ctx context.Context, name string, at time.Time) error {
 	err := s.write(ctx, func(c *conn) error {
@@ -323,6 +326,18 @@ func (c *conn) eraseRest(name string, limit int) (done bool, err error) {
 		text(name).int(int64(limit)).exec()
 	if err != nil || c.Changes() == int64(limit) {
 		return false, err
+	}
+	// The lanes of an app begin with its name and a blank (job.Callback.Lane).
+	from, to := name+" ", name+"!"
+	err = c.bind(`DELETE FROM sequences WHERE (lane, order_key) IN (SELECT lane, order_key FROM sequences WHERE lane >= ? AND lane < ? LIMIT ?)`).
+		text(from).text(to).int(int64(limit)).exec()
+	if err != nil || c.Changes() == int64(limit) {
+		return false, err
+	}
+	for _, table := range ofLane {
+		if err := c.bind(`DELETE FROM ` + table + ` WHERE lane >= ? AND lane < ?`).text(from).text(to).exec(); err != nil {
+			return false, fmt.Errorf("%s: %w", table, err)
+		}
 	}
 	// That it was there, and is no more, stays: who and when, and its name.
 	err = c.bind(`DELETE FROM audit WHERE app = ? AND action NOT IN ('` + string(job.AppCreate) + `', '` + string(job.AppDelete) + `')`).text(name).exec()

@@ -35,6 +35,11 @@ func TestErasureKnowsEveryTableOfApps(t *testing.T) {
 			t.Errorf("the table %s has apps: it belongs into ofApp, or into notOfApp", table)
 		}
 	}
+	for _, table := range tablesWith(t, s, "lane") {
+		if _, other := notOfApp[table]; slices.Contains(ofLane, table) == other {
+			t.Errorf("the table %s has lanes: it belongs into ofLane, or into notOfApp", table)
+		}
+	}
 	for _, table := range ofApp {
 		if !slices.Contains(tablesWith(t, s, "app"), table) {
 			t.Errorf("there is no table %s of apps", table)
@@ -149,10 +154,14 @@ func fill(t *testing.T, s *Store, app, marker string, n int) {
 		f.Result = &job.Result{Status: 200, ContentType: marker, Header: map[string][]string{"X": {marker}}, Body: job.Body{Inline: []byte(long), Size: int64(len(long))}}
 		cb := callbackOf(s, app, marker, now)
 		cb.JobID, cb.Body, cb.Data, cb.Link = j.ID, []byte(long), []byte(`"`+marker+`"`), "https://"+marker
+		cb.Ordered, cb.OrderKey = true, name
 		f.Callbacks, f.Run.N = []job.OwedCallback{{Callback: cb}}, 2
 		check(s.FinishRun(ctx, f))
 		check(s.SettleAttempt(ctx, job.Settlement{Callback: cb, State: job.Pending, DueAt: now, At: now, Waiting: "backoff",
 			Attempt: &job.Attempt{N: 1, StartedAt: now, Address: marker, ContentType: marker, Header: map[string][]string{"X": {marker}}, Body: []byte(long), Error: "status", Status: 500}}))
+		onWriter(t, s, func(c *conn) error {
+			return c.bind(`INSERT INTO sequence_floors (lane, last) VALUES (?, 7)`).text(app + " " + name).exec()
+		})
 		waits := newJob(s)
 		waits.App = app
 		_, err = s.Accept(ctx, job.Acceptance{Job: waits, Claimed: true})
