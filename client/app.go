@@ -10,6 +10,7 @@ type App struct {
 	Name      string `json:"name" doc:"The app's name." example:"shop"`
 	Policy    Policy `json:"policy,omitzero" doc:"Which callback URLs it may have; absent: any that the gateway permits."`
 	CreatedAt Time   `json:"created_at" format:"date-time" doc:"When it was made."`
+	DeletedAt Time   `json:"deleted_at,omitzero" format:"date-time" doc:"When it was deleted. It is listed until all that it had is erased."`
 }
 
 // Policy says which callback URLs an app may have, of those that the gateway permits.

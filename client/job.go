@@ -27,6 +27,7 @@ type Job struct {
 	Progress json.RawMessage `json:"progress,omitempty" doc:"What the backend said last of how far it is."`
 	Error    *JobError       `json:"error,omitempty" doc:"Why the last attempt failed; of a failed or expired job: why there is no result."`
 	Links    Links           `json:"links" doc:"Where to follow the job."`
+	Bodies   string          `json:"bodies,omitempty" enum:"redacted,gone" doc:"What became of the bodies of request, result and callbacks; absent while they are whole."`
 	Callback JobCallback     `json:"callback,omitzero" doc:"Where its callbacks go; absent for a job that can only be polled."`
 	// Destinations begin with Callback.
 	Destinations []JobCallback `json:"destinations,omitempty" nullable:"false" doc:"All places where its callbacks go, where there are several."`

@@ -120,6 +120,8 @@ type API struct {
 	// defaults are the endpoints that calls without a callback URL go to.
 	defaults *defaults
 	now      func() time.Time
+	// redactions are what is not shown of results.
+	redactions redactions
 	// changing makes reading and writing endpoints or a secret one step.
 	changing sync.Mutex
 	http.Handler
@@ -132,6 +134,10 @@ func New(opt Options) (*API, error) {
 	opt.BodyIdleTimeout = cmp.Or(opt.BodyIdleTimeout, 30*time.Second)
 	opt.WriteTimeout = cmp.Or(opt.WriteTimeout, defaultWriteTimeout)
 	a := &API{opt: opt, now: opt.Now, watch: newWatchers(), gate: newGate(), auth: newAuthenticator(opt), defaults: newDefaults(opt.Store)}
+	var err error
+	if a.redactions, err = newRedactions(opt.Operations); err != nil {
+		return nil, err
+	}
 	h, err := a.routes()
 	if err != nil {
 		return nil, err

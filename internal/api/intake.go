@@ -161,6 +161,8 @@ func (c *call) accept(fingerprint [32]byte) (job.Receipt, *Problem) {
 		c.job.Request.Body.Ref = "" // perhaps a row names it: the next start's sweep decides
 	}
 	switch {
+	case errors.Is(err, job.ErrNotFound): // the app was deleted while the call came in
+		return receipt, unknownKey()
 	case err != nil:
 		return receipt, storeProblem(c.r.Context(), a.opt.Log, "accept job", err)
 	case receipt.Repeated: // by one that came at the same time

@@ -48,6 +48,10 @@ func (c *call) answer(w http.ResponseWriter, receipt job.Receipt) {
 			c.api.serveResult(w, c.r, done)
 			return
 		}
+		if done.Bodies != job.BodiesWhole { // the call is a repeated one
+			c.api.writeWhatIsLeft(w, c.r, done)
+			return
+		}
 		c.api.writeResult(w, c.r, done)
 		return
 	}

@@ -33,6 +33,7 @@ func resultResponses() map[string]*huma.Response {
 		"200": {Description: "The result, with its own content type", Content: map[string]*huma.MediaType{"*/*": {}}},
 		"202": {Description: "The job goes on; ask again after Retry-After"},
 		"409": {Description: "The job has no result, and will have none (RFC 9457)"},
+		"410": {Description: "The result is no longer kept (RFC 9457)"},
 	}
 }
 
@@ -53,6 +54,14 @@ func (v *v1) getResult(ctx context.Context, in *resultInput) (*huma.StreamRespon
 	j, err := v.opt.Store.WholeJob(ctx, app, id)
 	if err != nil {
 		return nil, storeProblem(ctx, v.opt.Log, "read result", err)
+	}
+	if j.Bodies == job.BodiesGone && j.Result != nil {
+		return nil, bodyGone(j)
+	}
+	if in.Token == "" {
+		if j, err = v.shown(j); err != nil {
+			return nil, storeProblem(ctx, v.opt.Log, "read result", err)
+		}
 	}
 	return &huma.StreamResponse{Body: func(ctx huma.Context) {
 		r, w := humago.Unwrap(ctx)

@@ -30,6 +30,7 @@ func (v *v1) registerApps() {
 		Summary: "List apps, newest first", Tags: tags}, v.listApps)
 	register(v, adminOnly, huma.Operation{OperationID: "create-app", Method: http.MethodPost, Path: "/v1/apps",
 		Summary: "Make an app and its first key", Tags: tags, DefaultStatus: http.StatusCreated}, v.createApp)
+	v.registerDeleteApp()
 	register(v, adminOnly, huma.Operation{OperationID: "change-app", Method: http.MethodPatch, Path: "/v1/apps/{name}",
 		Summary: "Change the policy of an app", Tags: tags}, v.patchApp)
 }
@@ -80,7 +81,7 @@ func (v *v1) appProblem(ctx context.Context, doing string, err error) *Problem {
 }
 
 func showApp(app job.App) client.App {
-	return client.App{Name: app.Name, Policy: client.Policy(app.Policy), CreatedAt: client.At(app.CreatedAt)}
+	return client.App{Name: app.Name, Policy: client.Policy(app.Policy), CreatedAt: client.At(app.CreatedAt), DeletedAt: client.At(app.DeletedAt)}
 }
 
 func (v *v1) createApp(ctx context.Context, in *createAppInput) (*reply[client.AppCreated], error) {

@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -110,6 +111,9 @@ func (v *v1) resendCallback(ctx context.Context, in *callbackInput) (*reply[clie
 	}
 	now := v.now()
 	c, err = v.opt.Store.Resend(whole(ctx), c.App, c.ID, now, now.Add(v.giveUpAfter(c.Operation)))
+	if errors.Is(err, job.ErrGone) {
+		return nil, v.cannotResend(ctx, in)
+	}
 	if err != nil {
 		return nil, storeProblem(ctx, v.opt.Log, "resend callback", err)
 	}

@@ -218,12 +218,15 @@ func showTarget(t *job.Target) client.JobCallback {
 	return client.JobCallback{URL: t.URL, Source: string(t.Source), Endpoint: t.Endpoint, Events: words(t.Events), Method: t.Method, Format: t.Format}
 }
 
+// bodiesWords are those of what is left of bodies; of whole ones nothing is said.
+var bodiesWords = [...]string{job.BodiesWhole: "", job.BodiesRedacted: "redacted", job.BodiesGone: "gone"}
+
 // showJob is a job as the API shows it.
 func (a *API) showJob(j *job.Job, callbacks []*job.Callback) client.Job {
 	out := client.Job{
 		ID: j.ID.Job(), Operation: j.Operation, Status: j.State.String(),
 		CreatedAt: client.At(j.CreatedAt), StartedAt: client.At(j.StartedAt), FinishedAt: client.At(j.FinishedAt),
-		Attempts: j.Runs, Progress: j.Progress, Links: a.links(j.ID),
+		Attempts: j.Runs, Progress: j.Progress, Links: a.links(j.ID), Bodies: bodiesWords[j.Bodies],
 	}
 	if j.Error != nil {
 		out.Error = &client.JobError{Code: string(j.Error.Code), Message: j.Error.Message, Detail: j.Error.Detail}

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/ringback/ringback/internal/outbound"
 	"github.com/ringback/ringback/internal/pause"
+	"github.com/ringback/ringback/internal/redact"
 	"github.com/ringback/ringback/internal/seal"
 	"github.com/ringback/ringback/internal/window"
 	"github.com/ringback/ringback/job"
@@ -74,8 +75,9 @@ type Sender struct {
 	signatures map[string]sign.Schemes
 	window     *window.Window[job.Delivery]
 	places     places
-	policies   map[string]*job.Policy // of the operations that have one
-	templates  map[string]*Program    // of the operations that have one
+	policies   map[string]*job.Policy     // of the operations that have one
+	templates  map[string]*Program        // of the operations that have one
+	redactions map[string]redact.Pointers // of answers
 	breakers   breakers
 	outages    outages
 	metrics    metrics
@@ -106,7 +108,7 @@ func New(opt Options) *Sender {
 			s.templates[op.Name] = p
 		}
 	}
-	s.policies = policiesOf(opt.Operations)
+	s.policies, s.redactions = policiesOf(opt.Operations), redactionsOf(opt.Operations)
 	s.places = newPlaces(opt)
 	s.window = window.New(window.Options[job.Delivery]{
 		MaxItems: opt.MaxItems, MaxGroupItems: max(opt.MaxItems/16, 1), MaxBytes: opt.MaxBytes, Workers: opt.Workers,
@@ -332,6 +334,7 @@ func (s *Sender) deliver(ctx context.Context, d job.Delivery, free func()) {
 	if st.Disable = s.gone(ctx, a, v); st.Disable != nil {
 		s.happened(EventDisabled, &v.place.endpoint, "reason", st.Disable.Reason)
 	}
+	s.redact(&st)
 	s.settle(ctx, st)
 	s.noteEndpoint(ctx, lane, a, v)
 }
@@ -464,6 +467,9 @@ func (s *Sender) settle(ctx context.Context, st job.Settlement) {
 		err := s.opt.Store.SettleAttempt(context.WithoutCancel(ctx), st)
 		if err == nil {
 			return
+		}
+		if errors.Is(err, job.ErrNotFound) {
+			return // its app was deleted meanwhile
 		}
 		if !errors.Is(err, job.ErrUnavailable) {
 			s.opt.Log.Error("store an attempt", "callback", st.Callback.ID.Callback(), "error", err)

@@ -31,6 +31,7 @@ type operation struct {
 	Run         runMode          `yaml:"run"`
 	Retry       retry            `yaml:"retry"`
 	Callback    contract         `yaml:"callback"`
+	keeping     `yaml:",inline"`
 }
 
 type retry struct {
@@ -146,6 +147,9 @@ func (o *operation) operation(name string) job.Operation {
 		MaxResultBytes: int64(o.MaxResult),
 		Concurrency:    int(o.Concurrency),
 		AtMostOnce:     bool(o.Run),
+		Retention:      time.Duration(o.Retention),
+		BodyRetention:  time.Duration(o.BodyRetention),
+		Redact:         o.Redact.redaction(),
 		Retry: job.Retry{Attempts: int(o.Retry.Attempts), Backoff: time.Duration(o.Retry.Backoff),
 			MaxBackoff: time.Duration(o.Retry.MaxBackoff)},
 		Callback: job.Contract{

@@ -590,7 +590,7 @@ func (e *Executor) finish(ctx context.Context, f job.Finish) error {
 			if !tried { // else perhaps that try was stored, and its row names the body
 				e.discard(f.Job, f.Result)
 			}
-			if !errors.Is(err, job.ErrTerminal) && !errors.Is(err, job.ErrGone) {
+			if !errors.Is(err, job.ErrTerminal) && !errors.Is(err, job.ErrGone) && !errors.Is(err, job.ErrNotFound) {
 				e.opt.Log.Error("store the end of a run", "job", f.Job.ID.Job(), "error", err)
 			}
 			return err

@@ -14,6 +14,8 @@ const maxWaitScrub = time.Hour
 // erase erases the apps that were deleted: first what they have, batch by batch, then what
 // is left of it in the store's files, and at last the name.
 func (k *Keeper) erase(ctx context.Context) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	apps, err := k.opt.Store.DeletedApps(ctx)
 	if err != nil || len(apps) == 0 {
 		return err

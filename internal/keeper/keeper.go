@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/ringback/ringback/internal/body"
@@ -48,6 +49,7 @@ type Keeper struct {
 
 	ended chan job.ID // jobs that may have to be redacted
 	apps  chan struct{}
+	mu    sync.Mutex // held while apps are erased
 	// scrubAt is when the store may be scrubbed again after that failed, waitScrub how
 	// long the next failure puts it off.
 	scrubAt   time.Time
