@@ -40,6 +40,14 @@ var auditedRoutes = []auditedRoute{
 		bad: "/v1/apps", badBody: `{"name":"shop"}`},
 	{route: "PATCH /v1/apps/{name}", admin: true, path: "/v1/apps/bank", body: `{"policy":{"https":true}}`, action: job.AppPolicy, subject: "bank",
 		bad: "/v1/apps/nobody", badBody: `{"policy":{"https":true}}`},
+	{route: "DELETE /v1/apps/{name}", admin: true, path: "/v1/apps/gone?confirm=gone", action: job.AppDelete, subject: "gone",
+		bad: "/v1/apps/nobody?confirm=nobody", prepare: func(t *testing.T, g *gateway) string {
+			_, err := g.admin.CreateApp(t.Context(), "gone") // of others the erasure deletes entries
+			if err != nil {
+				t.Fatal(err)
+			}
+			return ""
+		}},
 	{route: "POST /v1/secret/rotate", path: "/v1/secret/rotate", action: job.AppSecretRotate, subject: "shop", bad: "/v1/secret/rotate", badBody: `{"secret":"whsec_x"}`},
 	{route: "POST /v1/keys", path: "/v1/keys", body: `{"name":"k"}`, action: job.KeyCreate, makes: "key_", bad: "/v1/keys", badBody: `{}`},
 	{route: "DELETE /v1/keys/{id}", path: "/v1/keys/{id}", prepare: secondKey, action: job.KeyRevoke, subject: "{id}", bad: "/v1/keys/{id}"},

@@ -229,6 +229,13 @@ func (g *fakeGateway) manage() {
 	g.HandleFunc("GET /v1/apps", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, 200, client.Page[client.App]{Data: []client.App{{Name: "shop", CreatedAt: at}}})
 	})
+	g.HandleFunc("DELETE /v1/apps/{name}", func(w http.ResponseWriter, r *http.Request) {
+		if r.FormValue("confirm") != r.PathValue("name") {
+			problem(w, 400, "invalid_parameter", "confirm it")
+			return
+		}
+		answer(w, 202, client.App{Name: r.PathValue("name"), CreatedAt: at, DeletedAt: at})
+	})
 	g.HandleFunc("PATCH /v1/apps/{name}", func(w http.ResponseWriter, r *http.Request) {
 		var patch client.AppPatch
 		read(r, &patch)

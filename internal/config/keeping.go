@@ -5,13 +5,7 @@ import (
 	"github.com/ringback/ringback/job"
 )
 
-// keeping is what an operation's block says about how long what is kept.
-type keeping struct {
-	Retention     duration  `yaml:"retention"`
-	BodyRetention duration  `yaml:"body_retention"`
-	Redact        redaction `yaml:"redact"`
-}
-
+// redaction is the block of what is not to be kept of an operation's bodies.
 type redaction struct {
 	Request []pointer `yaml:"request"`
 	Result  []pointer `yaml:"result"`

@@ -31,7 +31,10 @@ type operation struct {
 	Run         runMode          `yaml:"run"`
 	Retry       retry            `yaml:"retry"`
 	Callback    contract         `yaml:"callback"`
-	keeping     `yaml:",inline"`
+
+	Retention     duration  `yaml:"retention"`
+	BodyRetention duration  `yaml:"body_retention"`
+	Redact        redaction `yaml:"redact"`
 }
 
 type retry struct {
