@@ -6,16 +6,16 @@ import (
 	"strings"
 )
 
-// readHeader takes over the headers that the backend will see. In front of an
-// upstream Authorization and Cookie are the upstream's, and kept sealed.
-func (c *call) readHeader() *Problem {
+// readHeader takes over the headers that the backend will see. Cookie is kept sealed,
+// and so is, in front of an upstream, Authorization, which is the upstream's there.
+func (c *call) readHeader() (p *Problem) {
 	c.job.Request.Header = c.op.endToEnd(c.r.Header)
-	if c.api.opt.Upstream == nil {
-		return nil
+	authorization := ""
+	if c.api.opt.Upstream != nil {
+		// The upstream sees the host that its callers name, now or later.
+		c.job.Request.Header["Host"] = []string{c.r.Host}
+		authorization, p = singleHeader(c.r.Header, authorizationHeader)
 	}
-	// The upstream sees the host that its callers name, now or later.
-	c.job.Request.Header["Host"] = []string{c.r.Host}
-	authorization, p := singleHeader(c.r.Header, authorizationHeader)
 	cookie := strings.Join(c.job.Request.Header["Cookie"], "; ") // RFC 9113 §8.2.3
 	delete(c.job.Request.Header, "Cookie")
 	if authorization != "" || cookie != "" {

@@ -173,6 +173,9 @@ func (v *v1) changeEndpoint(ctx context.Context, name string, change func(*job.E
 }
 
 func (v *v1) apply(e *job.Endpoint, patch client.EndpointPatch) error {
+	if err := v.leaveSecrets(e, patch); err != nil {
+		return err
+	}
 	set(&e.URL, patch.URL)
 	set(&e.Default, patch.Default)
 	set(&e.Method, patch.Method)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"runtime/debug"
 	"slices"
@@ -470,6 +471,13 @@ func (e *Executor) attempt(ctx context.Context, j *job.Job, a attempt) (_ *job.R
 			return nil, &backend.Failure{Code: job.CodeBackendError, Message: "the stored Authorization cannot be opened", Final: true, Cause: err}
 		}
 		run.Authorization, run.Cookie, _ = strings.Cut(string(plain), "\n")
+	}
+	if run.Cookie != "" {
+		// Every kind of backend finds it where it was.
+		whole := *j
+		whole.Request.Header = maps.Clone(j.Request.Header)
+		whole.Request.Header["Cookie"] = []string{run.Cookie}
+		run.Job = &whole
 	}
 	if a.poll != nil {
 		return a.op.async.Poll(ctx, run, a.poll)
