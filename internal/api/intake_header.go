@@ -31,7 +31,7 @@ func (op *operation) endToEnd(h http.Header) http.Header {
 	connection := h["Connection"]
 	for name, values := range h {
 		switch {
-		case isOwnHeader(name) || slices.Contains(op.ownHeaders, name):
+		case isOwnHeader(name) || op.isChoice(name) || slices.Contains(op.ownHeaders, name):
 		case connection != nil && isNamed(connection, name):
 		default:
 			out[name] = values
@@ -49,8 +49,12 @@ func isOwnHeader(name string) bool {
 		authorizationHeader, "Ringback-Key", "Idempotency-Key", "Prefer", "Traceparent", "Tracestate":
 		return true
 	}
-	return strings.HasPrefix(name, "X-Callback") &&
-		slices.ContainsFunc(choices[:], func(c choice) bool { return c.header == name })
+	return false
+}
+
+func (op *operation) isChoice(name string) bool {
+	return (strings.HasPrefix(name, "X-Callback") || strings.HasPrefix(name, "X-Run")) &&
+		slices.ContainsFunc(op.choices(), func(c choice) bool { return c.header == name })
 }
 
 // isNamed tells whether a Connection header names another header.

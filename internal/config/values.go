@@ -309,7 +309,7 @@ type callerMay string
 
 func (c *callerMay) parse(text string) error {
 	*c = callerMay(text)
-	return oneOf(text, "url", "state", "events", "method", "format")
+	return oneOf(text, "url", "state", "events", "method", "format", "delay", "expires")
 }
 
 // port is the number of a port.

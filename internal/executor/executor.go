@@ -420,6 +420,8 @@ func (e *Executor) unfit(j *job.Job, op Operation, known bool, now time.Time) (j
 		return job.Expired, expired()
 	case j.State == job.Waiting:
 		return 0, nil // its run goes on
+	case !j.ExpiresAt.IsZero() && !now.Before(j.ExpiresAt):
+		return job.Expired, unwanted()
 	case j.Interrupted > 0 && op.AtMostOnce:
 		return job.Failed, &job.Error{Code: job.CodeInterrupted, Message: "the gateway stopped during the run, and the operation runs at most once"}
 	case j.Runs >= op.Retry.Attempts && j.Error != nil && j.Interrupted == 0:

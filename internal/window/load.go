@@ -45,7 +45,7 @@ func (w *Window[T]) pickDue() (g *group[T], n int, wait time.Duration, open bool
 		return nil, 0, 0, false
 	}
 	now := w.opt.Now()
-	wait = time.Hour
+	wait = time.Minute // not longer: the clock may be set forward
 	soon := func(at time.Time) {
 		if !at.IsZero() {
 			wait = min(wait, at.Sub(now))
