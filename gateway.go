@@ -234,7 +234,8 @@ func (g *Gateway) assemble(ctx context.Context) error {
 		UserAgent: "Ringback/" + opt.Version, Log: opt.Log, Now: opt.Now, Registerer: registry})
 	g.executor = executor.New(executor.Options{Store: g.store, Bodies: g.bodies, Seal: g.seal, Operations: runs, Owe: g.sender.Owe,
 		Disown: g.sender.Disown, Early: g.sender, Reader: g.store, RunURL: g.runURL, Asker: g.sender, Questions: g.store, Pauses: &g.pauses, Log: opt.Log, Now: opt.Now, Registerer: registry})
-	g.repair = repair.New(repair.Options{Store: g.store, Contract: g.sender.Contract, Owed: g.sender.OweUnclaimed, Waits: g.sender.Waits, Log: opt.Log, Now: opt.Now})
+	g.repair = repair.New(repair.Options{Store: g.store, Contract: g.sender.Contract, Owed: g.sender.OweUnclaimed, Waits: g.sender.Waits,
+		GiveUpAt: g.sender.GiveUpAt, Log: opt.Log, Now: opt.Now})
 	apiOptions := api.Options{Store: g.store, Repair: g.repair, Bodies: g.bodies, Seal: g.seal, Slots: g.executor, Runs: g.executor, CheckHeader: outbound.CheckHeader,
 		CheckURL: func(url string) error { _, err := g.client.Check(url); return err },
 		Owed:     g.sender.OweUnclaimed, OwedAccepted: g.sender.OweAccepted, Waits: g.sender.Waits, Proof: opt.Proof, Prefix: opt.Prefix, PublicURL: opt.PublicURL, Dev: opt.Dev,
