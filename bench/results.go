@@ -103,6 +103,7 @@ var targets = []target{
 	{name: "backlog_silent", what: "the same where nothing is ever answered", atLeast: true, must: 0.9, aim: 0.97},
 	{name: "finished_share", what: "throughput with 1,000,000 finished jobs in the store, against an empty one", atLeast: true, must: 0.9, aim: 0.97},
 	{name: "backlog_rss", what: "memory (RSS) with that backlog", unit: "MiB", must: 200, aim: 100},
+	{name: "hostile_rss", what: "1,000 receivers at once that stall where it costs most: growth of the memory (RSS)", unit: "MiB", must: 64, aim: 48},
 	{name: "upload_rss", what: "eight uploads of 100 MiB at once: growth of the memory (RSS)", unit: "MiB", must: 32, aim: 16},
 	{name: "written_full", what: "written to disk per job of 500 bytes, at full load", unit: "B", reported: true},
 	{name: "written_paced", what: "written to disk per job of 500 bytes, at 200/s", unit: "B", reported: true},

@@ -44,6 +44,7 @@ var measurements = []measurement{
 	{"paced", (*session).measurePaced},
 	{"stores", (*session).measureStores},
 	{"uploads", (*session).measureUploads},
+	{"hostile", (*session).measureHostile},
 	{"start", (*session).measureStart},
 	{"profile", (*session).measureProfile},
 	{"backends", (*session).measureBackends},

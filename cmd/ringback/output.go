@@ -24,9 +24,10 @@ func (c *cli) show(v any, f fields) error {
 		return c.showJSON(v)
 	}
 	width := 0
-	for _, field := range f {
+	for i, field := range f {
+		f[i][0] = clean(field[0])
 		if field[1] != "" {
-			width = max(width, len(field[0]))
+			width = max(width, len(f[i][0]))
 		}
 	}
 	for _, field := range f {

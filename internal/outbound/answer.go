@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httputil"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -40,9 +41,10 @@ const (
 
 // readHead reads interim answers and the header of the final one.
 func readHead(in *bufio.Reader, method string) (*head, error) {
+	h := &head{}
 	for {
-		h, err := readOneHead(in)
-		if err != nil {
+		*h = head{}
+		if err := h.read(in); err != nil {
 			return nil, err
 		}
 		if h.status == http.StatusSwitchingProtocols {
@@ -63,14 +65,13 @@ const (
 	maxLengths    = 16 // of fields that say how long the body is
 )
 
-func readOneHead(in *bufio.Reader) (*head, error) {
+func (h *head) read(in *bufio.Reader) error {
 	line, _, err := readLine(in)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	h := &head{}
 	if h.proto, h.status, err = parseStatusLine(line); err != nil {
-		return nil, err
+		return err
 	}
 	if h.status >= 200 { // of interim answers nothing is kept
 		h.header, h.left, h.values = make(http.Header, 8), maxKeptHeader, make([]string, 0, 8)
@@ -78,10 +79,10 @@ func readOneHead(in *bufio.Reader) (*head, error) {
 	for {
 		line, whole, err := readLine(in)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if len(line) == 0 {
-			return h, nil
+			return nil
 		}
 		h.left -= len(line) + lineCost
 		if line[0] == ' ' || line[0] == '\t' {
@@ -90,10 +91,16 @@ func readOneHead(in *bufio.Reader) (*head, error) {
 			err = h.add(line, whole)
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
 }
+
+// unkept stands for the name of a field of which nothing is kept.
+const unkept = "-"
+
+// actedUpon are the fields that count however late they come.
+var actedUpon = [][]byte{[]byte("Connection"), []byte("Content-Length"), []byte("Transfer-Encoding"), []byte("Content-Type"), []byte("Retry-After")}
 
 // fold takes a line that belongs to the field before it (RFC 9112 §5.2).
 func (h *head) fold(line []byte) error {
@@ -112,6 +119,10 @@ func (h *head) add(line []byte, whole bool) error {
 	if !ok || !isToken(string(name)) {
 		return errProtocol
 	}
+	if h.left < 0 && !slices.ContainsFunc(actedUpon, func(known []byte) bool { return bytes.EqualFold(known, name) }) {
+		h.last = unkept
+		return nil
+	}
 	h.last = http.CanonicalHeaderKey(string(name))
 	if h.header == nil {
 		return nil
@@ -127,7 +138,7 @@ func (h *head) add(line []byte, whole bool) error {
 		h.keep(value)
 		return nil
 	}
-	// The first Content-Type and Retry-After are acted upon, however late they come.
+	// Of these the first is acted upon.
 	needed := (h.last == "Content-Type" || h.last == "Retry-After") && h.header[h.last] == nil && len(value) <= lineCost
 	if h.left >= 0 || needed {
 		h.keep(value)
