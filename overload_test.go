@@ -99,6 +99,10 @@ func TestAClockThatJumpsLosesAndDoublesNothing(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		id := r.Header.Get("webhook-id")
+		// Every third one fails twice: were it all of them, their lane would rest.
+		if _, known := tries[id]; !known && len(tries)%3 > 0 {
+			tries[id] = 2
+		}
 		if tries[id]++; tries[id] <= 2 {
 			w.WriteHeader(http.StatusInternalServerError)
 			return

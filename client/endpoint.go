@@ -16,6 +16,7 @@ type Endpoint struct {
 	Concurrency      int               `json:"concurrency,omitempty" doc:"How many callbacks may be under way at once; 0: the gateway's default." example:"8"`
 	Ordered          bool              `json:"ordered" doc:"Callbacks are sent one after the other, in the order in which results were stored."`
 	OrderKey         string            `json:"order_key,omitempty" doc:"The runtime expression that says which of them belong together: each value has a line of its own."`
+	Rate             string            `json:"rate,omitempty" doc:"How many callbacks may begin in a second, a minute or an hour: 50/s, 100/m, 1000/h; empty: any number." example:"50/s"`
 	Disabled         bool              `json:"disabled" doc:"Nothing is sent there."`
 	// Auth is nil where the gateway shows nothing of itself but its signature.
 	Auth *EndpointAuth `json:"auth,omitempty" doc:"How the gateway shows who calls. Secrets are never shown."`
@@ -42,6 +43,7 @@ type EndpointCreate struct {
 	Concurrency      int               `json:"concurrency,omitempty" minimum:"0" maximum:"1000" doc:"How many callbacks may be under way at once; 0: the gateway's default." example:"8"`
 	Ordered          bool              `json:"ordered,omitempty" doc:"Send callbacks one after the other, in the order in which results are stored."`
 	OrderKey         string            `json:"order_key,omitempty" maxLength:"512" doc:"A runtime expression that says which of them belong together: each value has a line of its own. None: all do." example:"$request.body#/customer"`
+	Rate             string            `json:"rate,omitempty" maxLength:"16" doc:"How many callbacks may begin in a second, a minute or an hour: 50/s, 100/m, 1000/h; empty: any number." example:"50/s"`
 	Disabled         bool              `json:"disabled,omitempty" doc:"Send nothing there."`
 	Auth             *EndpointAuth     `json:"auth,omitempty" doc:"How the gateway shows who calls."`
 }
@@ -62,6 +64,7 @@ type EndpointPatch struct {
 	Concurrency      *int              `json:"concurrency,omitempty" minimum:"0" maximum:"1000" doc:"How many callbacks may be under way at once; 0: the gateway's default." example:"8"`
 	Ordered          *bool             `json:"ordered,omitempty" doc:"Send callbacks one after the other, in the order in which results are stored. What is owed already keeps its place."`
 	OrderKey         *string           `json:"order_key,omitempty" maxLength:"512" doc:"A runtime expression that says which of them belong together; empty: all do." example:"$request.body#/customer"`
+	Rate             *string           `json:"rate,omitempty" maxLength:"16" doc:"How many callbacks may begin in a second, a minute or an hour: 50/s, 100/m, 1000/h; empty: any number." example:"50/s"`
 	Disabled         *bool             `json:"disabled,omitempty" doc:"Send nothing there."`
 	Auth             *EndpointAuth     `json:"auth,omitempty" doc:"How the gateway shows who calls, in place of what was; {} for none."`
 }

@@ -233,7 +233,8 @@ type Endpoint struct {
 	Format      string   // empty: that of the operation
 	Signature   string   // the schemes, as sign.ParseSchemes reads them; empty: those of the operation
 	Headers     map[string]string
-	Concurrency int // callbacks in flight at once; 0: the default
+	Concurrency int  // callbacks in flight at once; 0: the default
+	Rate        Rate // of callbacks that begin; the zero one: any
 	// ProgressInterval is the least time between two progress callbacks of a job;
 	// 0: that of the operation.
 	ProgressInterval time.Duration

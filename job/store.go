@@ -37,6 +37,7 @@ type Store interface { //nolint:interfacebloat // it joins the roles below, and 
 	Runs
 	Questions
 	Deliveries
+	GiveUps
 	Reader
 	Apps
 	Keys
@@ -247,8 +248,7 @@ type Deliveries interface {
 	StartAttempt(ctx context.Context, id ID, n int, at time.Time, await bool) error
 	// SettleAttempt stores the end of an attempt and the callback's next state. An
 	// early callback whose job has ended is discarded where it would be Pending
-	// again. One that is dead without any attempt gets the LastError ClassGaveUp. With
-	// an early one's end those that waited for it alone are due.
+	// again. With an early one's end those that waited for it alone are due.
 	SettleAttempt(context.Context, Settlement) error
 	// Resend makes a callback that is delivered, dead or discarded pending again,
 	// due at now, for another round of attempts until giveUp. A pending one is
@@ -280,6 +280,8 @@ type Settlement struct {
 	Waiting string
 	Reason  string // of a discarded one
 	At      time.Time
+	// Error is why it ends where no attempt tells; empty: the last one does.
+	Error Class
 	// Question ends the open question that the callback asks; nil where it asks none,
 	// or the answer comes later.
 	Question *QuestionEnd

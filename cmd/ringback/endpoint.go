@@ -27,6 +27,7 @@ type endpointFlags struct {
 	method, format      string
 	headers             []string
 	concurrency         int
+	rate                string
 	progress            string
 	auth                authFlags
 }
@@ -43,6 +44,7 @@ func (e *endpointFlags) add(f *pflag.FlagSet) {
 	f.IntVar(&e.concurrency, "concurrency", 0, "how many callbacks may be under way at once; 0: the gateway's default")
 	f.BoolVar(&e.ordered, "ordered", false, "send callbacks one after the other, in the order in which results were stored")
 	f.StringVar(&e.orderKey, "order-key", "", "what of them belongs together, as an expression such as '$request.body#/customer'; none: all")
+	f.StringVar(&e.rate, "rate", "", "how many callbacks may begin in a time, such as 50/s, 100/m or 1000/h; empty: any number")
 	f.BoolVar(&e.disabled, "disabled", false, "send nothing there")
 	e.auth.add(f)
 }
@@ -86,6 +88,9 @@ func (e *endpointFlags) patch(f *pflag.FlagSet) (p client.EndpointPatch, err err
 	}
 	if f.Changed("progress-interval") {
 		p.ProgressInterval = &e.progress
+	}
+	if f.Changed("rate") {
+		p.Rate = &e.rate
 	}
 	if f.Changed("concurrency") {
 		p.Concurrency = &e.concurrency
@@ -146,6 +151,7 @@ func (c *cli) showEndpoint(e *client.Endpoint) error {
 		{"concurrency", count(e.Concurrency)},
 		{"ordered", yes(e.Ordered)},
 		{"order key", e.OrderKey},
+		{"rate", e.Rate},
 		{"disabled", yes(e.Disabled)},
 		{"auth", showAuth(e.Auth)},
 		{"verification", showVerification(e.Verification)},
@@ -182,7 +188,7 @@ func (c *cli) endpointCreate() *cobra.Command {
 			}
 			e, err := gw.CreateEndpoint(ctx, client.EndpointCreate{
 				Name: args[0], URL: args[1], Default: given.isDefault, Operations: given.operations, Events: given.events,
-				Method: given.method, Signature: signature, Format: given.format, Headers: header, Concurrency: given.concurrency, Disabled: given.disabled,
+				Method: given.method, Signature: signature, Format: given.format, Headers: header, Concurrency: given.concurrency, Rate: given.rate, Disabled: given.disabled,
 				ProgressInterval: given.progress, Auth: auth, Ordered: given.ordered, OrderKey: given.orderKey,
 			})
 			if err != nil {

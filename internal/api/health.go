@@ -14,17 +14,13 @@ type health struct {
 	Version string `json:"version,omitempty"`
 }
 
-// healthz says that the process answers, and to the public no more.
-func (a *API) healthz(w http.ResponseWriter, s side) {
-	h := health{Status: "ok"}
-	if s != sidePublic {
-		h.Version = a.opt.Version
-	}
-	writeHealth(w, h)
+// healthz says that the process answers.
+func (a *API) healthz(w http.ResponseWriter, _ *http.Request) {
+	writeHealth(w, health{Status: "ok", Version: a.opt.Version})
 }
 
 // readyz says whether the gateway can take in calls, and why not.
-func (a *API) readyz(w http.ResponseWriter, r *http.Request, s side) {
+func (a *API) readyz(w http.ResponseWriter, r *http.Request) {
 	if a.watch.draining() {
 		p := kindUnavailable.problem("the gateway is shutting down")
 		p.retryAfter = unavailableSeconds
@@ -34,7 +30,7 @@ func (a *API) readyz(w http.ResponseWriter, r *http.Request, s side) {
 	if err := a.opt.Store.Ready(r.Context()); err != nil {
 		a.opt.Log.WarnContext(r.Context(), "not ready", "error", err)
 		p := kindUnavailable.problem("the store cannot be asked")
-		if errors.Is(err, job.ErrUnavailable) && s != sidePublic {
+		if errors.Is(err, job.ErrUnavailable) {
 			p.Detail = err.Error() // its own words: a full disk, an unreachable database
 		}
 		p.retryAfter = unavailableSeconds

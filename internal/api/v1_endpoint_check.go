@@ -43,6 +43,7 @@ func (v *v1) checkEndpoint(ctx context.Context, e *job.Endpoint) error {
 	}
 	fault(e.Concurrency < 0 || e.Concurrency > maxConcurrency, "#/concurrency",
 		fmt.Sprintf("the concurrency must be from 0 to %d", maxConcurrency))
+	fault(e.Rate.Count < 0, "#/rate", job.ErrRate.Error())
 	fault(e.ProgressInterval != 0 && (e.ProgressInterval < minProgressInterval || e.ProgressInterval > maxProgressInterval), "#/progress_interval",
 		"the interval must be a duration from 100ms to 24h, such as 5s")
 	if schemes, _ := sign.ParseSchemes(e.Signature); schemes.Has(sign.SchemeV1a) { // it was read before

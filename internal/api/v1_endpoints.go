@@ -73,7 +73,7 @@ func (v *v1) createEndpoint(ctx context.Context, in *createEndpointInput) (*crea
 	b := in.Body
 	e := job.Endpoint{
 		App: appOf(ctx).Name, Name: b.Name, URL: b.URL, Default: b.Default, Operations: b.Operations,
-		Events: events(b.Events), Method: b.Method, Format: b.Format, Concurrency: b.Concurrency, Disabled: b.Disabled,
+		Events: events(b.Events), Method: b.Method, Format: b.Format, Concurrency: b.Concurrency, Rate: rate(b.Rate), Disabled: b.Disabled,
 		ProgressInterval: interval(b.ProgressInterval), Ordered: b.Ordered, OrderKey: b.OrderKey,
 		CreatedAt: now, UpdatedAt: now, Secrets: job.Secrets{Current: sealedSecret(v.opt.Seal)},
 	}
@@ -173,14 +173,14 @@ func (v *v1) changeEndpoint(ctx context.Context, name string, change func(*job.E
 }
 
 func (v *v1) apply(e *job.Endpoint, patch client.EndpointPatch) error {
-	if err := v.leaveSecrets(e, patch); err != nil {
-		return err
-	}
 	set(&e.URL, patch.URL)
 	set(&e.Default, patch.Default)
 	set(&e.Method, patch.Method)
 	set(&e.Format, patch.Format)
 	set(&e.Concurrency, patch.Concurrency)
+	if patch.Rate != nil {
+		e.Rate = rate(*patch.Rate)
+	}
 	set(&e.Disabled, patch.Disabled)
 	set(&e.Ordered, patch.Ordered)
 	set(&e.OrderKey, patch.OrderKey)
@@ -210,6 +210,15 @@ func (v *v1) apply(e *job.Endpoint, patch client.EndpointPatch) error {
 	return v.checkAuth(e)
 }
 
+// rate reads a rate; of what is none the count is negative, which checkEndpoint refuses.
+func rate(text string) job.Rate {
+	r, err := job.ParseRate(text)
+	if err != nil {
+		return job.Rate{Count: -1}
+	}
+	return r
+}
+
 // set changes what a patch names.
 func set[T any](to *T, from *T) {
 	if from != nil {
@@ -231,7 +240,7 @@ func (v *v1) deleteEndpoint(ctx context.Context, in *EndpointPath) (*none, error
 func (v *v1) showEndpoint(e job.Endpoint) client.Endpoint {
 	out := client.Endpoint{
 		Name: e.Name, URL: e.URL, Default: e.Default, Operations: e.Operations, Method: e.Method, Format: e.Format,
-		Headers: maps.Clone(e.Headers), Concurrency: e.Concurrency, Disabled: e.Disabled,
+		Headers: maps.Clone(e.Headers), Concurrency: e.Concurrency, Rate: e.Rate.String(), Disabled: e.Disabled,
 		Signature: showSignature(e.Signature), CreatedAt: client.At(e.CreatedAt), UpdatedAt: client.At(e.UpdatedAt),
 	}
 	out.Events, out.Ordered, out.OrderKey = words(e.Events), e.Ordered, e.OrderKey

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ringback/ringback/internal/expression"
 	"github.com/ringback/ringback/internal/outbound"
+	"github.com/ringback/ringback/internal/window"
 	"github.com/ringback/ringback/job"
 	"github.com/ringback/ringback/sign"
 )
@@ -19,6 +20,7 @@ import (
 // opened secrets.
 type place struct {
 	endpoint job.Endpoint     // zero for a URL that was sent with a call
+	lane     laneSettings     // of the endpoint
 	target   *outbound.Target // nil: refused says why, or the URL has variables
 	refused  error
 	policy   job.Policy // of the app
@@ -135,6 +137,14 @@ func (p places) with(pl *place, url string) (*place, error) {
 	return &with, scope(&pl.policy).Permit(with.target)
 }
 
+// endpointOf is that of a lane, nil for one that is no endpoint's.
+func (p places) endpointOf(ctx context.Context, k window.Key) (*place, error) {
+	if strings.Contains(k.Name, "://") {
+		return nil, nil
+	}
+	return p.endpoint(ctx, k.Share, k.Name)
+}
+
 func (p places) endpoint(ctx context.Context, app, name string) (*place, error) {
 	return p.get(ctx, app, name, p.readEndpoint)
 }
@@ -182,7 +192,7 @@ func (p places) readEndpoint(ctx context.Context, app, name string) (*place, err
 	if err != nil {
 		return nil, err
 	}
-	pl := &place{endpoint: e, headers: http.Header{}}
+	pl := &place{endpoint: e, headers: http.Header{}, lane: p.laneOfEndpoint(&e)}
 	for name, value := range e.Headers {
 		pl.headers.Set(name, value)
 	}
@@ -252,13 +262,34 @@ func (p places) open(pl *place, s job.Secrets) error {
 	return nil
 }
 
-// concurrency is how many callbacks of a lane may be in flight.
-func (p places) concurrency(lane string) int {
-	app, name, _ := strings.Cut(lane, " ")
+// laneSettings are what is configured of a lane.
+type laneSettings struct {
+	origin      string        // that it leads to; empty where it is not known now
+	concurrency int           // how far it may grow; 0: the default
+	interval    time.Duration // between two callbacks; 0: any
+}
+
+// lane is what is known of a lane without reading it.
+func (p places) lane(k window.Key) laneSettings {
+	if strings.Contains(k.Name, "://") {
+		return laneSettings{origin: k.Name}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if pl := p.apps[app][name]; pl != nil && pl.endpoint.Concurrency > 0 {
-		return pl.endpoint.Concurrency
+	if pl := p.apps[k.Share][k.Name]; pl != nil {
+		return pl.lane
 	}
-	return p.opt.Concurrency
+	return laneSettings{}
+}
+
+// laneOfEndpoint is what an endpoint, and its receiver's handshake, say of its lane.
+func (p places) laneOfEndpoint(e *job.Endpoint) laneSettings {
+	set := laneSettings{origin: job.Origin(e.URL), concurrency: e.Concurrency}
+	if e.Rate.Count > 0 {
+		set.interval = e.Rate.Per / time.Duration(e.Rate.Count)
+	}
+	if allowed := e.Verification.Rate; allowed > 0 && p.opt.Proof == job.ProofHandshake {
+		set.interval = max(set.interval, time.Minute/time.Duration(allowed))
+	}
+	return set
 }

@@ -26,6 +26,7 @@ import (
 // Store is what a Sender needs of a store.
 type Store interface {
 	job.Deliveries
+	job.GiveUps
 	job.Endpoints
 	job.Outages
 	job.Apps
@@ -46,12 +47,16 @@ type Options struct {
 	// callback that asks it; nil where no backend asks.
 	ReplyURL func(id, callback job.ID) string
 	// OpenBody opens a body that is not inline, fs.ErrNotExist where it is no more.
-	OpenBody    func(job.Body) (io.ReadCloser, error)
-	Concurrency int   // of a lane; 32
-	MaxItems    int   // callbacks in memory; 8192
-	MaxBytes    int64 // of their jobs; 64 MiB
-	Workers     int   // callbacks in flight at once; 1024
-	UserAgent   string
+	OpenBody func(job.Body) (io.ReadCloser, error)
+	// MaxConcurrency is how far that of a lane may grow whose endpoint says nothing, and
+	// OriginConcurrency how many callbacks may be in flight to an origin, of all apps
+	// together; 256 both.
+	MaxConcurrency    int
+	OriginConcurrency int
+	MaxItems          int   // callbacks in memory; 8192
+	MaxBytes          int64 // of their jobs; 64 MiB
+	Workers           int   // callbacks in flight at once; 1024
+	UserAgent         string
 	// Pauses are what rests now; nil: nothing ever does.
 	Pauses *pause.Set
 	// DisableAfter is how long an endpoint may bring nothing but failures before it is
@@ -78,22 +83,24 @@ type Sender struct {
 	policies   map[string]*job.Policy     // of the operations that have one
 	templates  map[string]*Program        // of the operations that have one
 	redactions map[string]redact.Pointers // of answers
-	breakers   breakers
+	lanes      *lanes
 	outages    outages
 	metrics    metrics
 
 	verifyWake chan struct{} // an endpoint may have to be verified
 	endVerify  func()        // nil: none is
 	endExpire  func()
+	endGiveUp  func()
 }
 
 // New makes a sender that does not send yet.
 func New(opt Options) *Sender {
-	setDefault(&opt.Concurrency, 32)
+	setDefault(&opt.MaxConcurrency, 256)
+	setDefault(&opt.OriginConcurrency, 256)
 	setDefault(&opt.MaxItems, 8192)
 	setDefault(&opt.MaxBytes, 64<<20)
 	setDefault(&opt.Workers, 1024)
-	s := &Sender{opt: opt, outages: newOutages(opt.DisableAfter), contracts: map[string]job.Contract{}, signatures: map[string]sign.Schemes{}, templates: map[string]*Program{}, breakers: newBreakers(), metrics: newMetrics(opt.Registerer),
+	s := &Sender{opt: opt, outages: newOutages(opt.DisableAfter), contracts: map[string]job.Contract{}, signatures: map[string]sign.Schemes{}, templates: map[string]*Program{}, metrics: newMetrics(opt.Registerer),
 		verifyWake: make(chan struct{}, 1)}
 	for _, op := range opt.Operations {
 		s.contracts[op.Name] = op.WithDefaults().Callback
@@ -110,13 +117,17 @@ func New(opt Options) *Sender {
 	}
 	s.policies, s.redactions = policiesOf(opt.Operations), redactionsOf(opt.Operations)
 	s.places = newPlaces(opt)
+	s.lanes = newLanes(s.places, &opt)
 	s.window = window.New(window.Options[job.Delivery]{
 		MaxItems: opt.MaxItems, MaxGroupItems: max(opt.MaxItems/16, 1), MaxBytes: opt.MaxBytes, Workers: opt.Workers,
-		Flow: func(k window.Key) window.Flow { return window.Flow{Limit: s.limit(k.Share + " " + k.Name)} },
+		Spare: true,
+		Flow:  s.lanes.flow, CapLimit: s.capLimit, Begin: s.lanes.begin, Rest: s.lanes.rest,
 		Load: func(ctx context.Context, k window.Key, limit int) ([]job.Delivery, time.Time, error) {
 			if s.rests(k) != "" {
 				return nil, time.Time{}, nil // its end looks again
 			}
+			// So that the lane's settings are known; its attempts tell of an error.
+			_, _ = s.places.endpointOf(ctx, k)
 			return opt.Store.ClaimCallbacks(ctx, k.Share+" "+k.Name, opt.Now(), limit)
 		},
 		Groups: s.due,
@@ -127,7 +138,7 @@ func New(opt Options) *Sender {
 		Failed: func(_ window.Key, err error) { opt.Log.Error("load callbacks", "error", err) },
 		Now:    opt.Now,
 	})
-	opt.Registerer.MustRegister(s.window.Gauges("callbacks")...)
+	opt.Registerer.MustRegister(append(s.window.Gauges("callbacks"), &laneCollector{s.lanes})...)
 	return s
 }
 
@@ -137,12 +148,16 @@ func setDefault[T int | int64](field *T, value T) {
 	}
 }
 
-// limit is how many callbacks of a lane may be in flight.
-func (s *Sender) limit(lane string) int {
-	if s.breakers.open(lane) {
-		return 1
+// capLimit is how many callbacks may be in flight of what lanes have in common: an
+// origin, or how they fare.
+func (s *Sender) capLimit(name string) int {
+	switch name {
+	case classNew:
+		return max(s.opt.Workers/2, 1)
+	case classFailing:
+		return max(s.opt.Workers/4, 1)
 	}
-	return s.places.concurrency(lane)
+	return s.opt.OriginConcurrency
 }
 
 // Open begins to deliver, with what is due on disk.
@@ -154,6 +169,7 @@ func (s *Sender) Open(ctx context.Context) error {
 	if s.opt.Proof != job.ProofNone {
 		s.endVerify = s.openVerifier()
 	}
+	s.endGiveUp = background(s.giveUp)
 	return nil
 }
 
@@ -165,6 +181,9 @@ func (s *Sender) Close(ctx context.Context) error {
 	}
 	if s.endExpire != nil {
 		s.endExpire()
+	}
+	if s.endGiveUp != nil {
+		s.endGiveUp()
 	}
 	if err := s.window.Close(ctx); err != nil {
 		return fmt.Errorf("close callbacks: %w", err)
@@ -263,7 +282,6 @@ func (s *Sender) owe(ctx context.Context, j *job.Job, t *job.Target, n news) *jo
 	then := asOf(cb, j)
 	cb.Format = signable(message{cb: cb, job: then}, schemes)
 	s.freeze(cb, then)
-	s.veil(cb)
 	return cb
 }
 
@@ -288,8 +306,8 @@ func (s *Sender) Disown(j *job.Job, owed []job.OwedCallback) {
 
 // deliver makes one attempt at a callback and stores what follows from it.
 func (s *Sender) deliver(ctx context.Context, d job.Delivery, free func()) {
-	now, lane := s.opt.Now(), d.Callback.Lane()
-	if waiting := s.rests(laneOf(d.Callback)); waiting != "" {
+	now, lane := s.opt.Now(), laneOf(d.Callback)
+	if waiting := s.rests(lane); waiting != "" {
 		// It was in memory when the pause began: it keeps its place among the others.
 		s.settle(ctx, job.Settlement{Callback: d.Callback, State: job.Pending, DueAt: d.Callback.DueAt, Waiting: waiting, At: now})
 		return
@@ -309,17 +327,19 @@ func (s *Sender) deliver(ctx context.Context, d job.Delivery, free func()) {
 		s.settle(ctx, st)
 		return
 	}
-	if until := s.breakers.resting(lane, now); !until.IsZero() {
-		s.settle(ctx, job.Settlement{Callback: d.Callback, State: job.Pending, DueAt: until, Waiting: job.WaitingBreaker, At: now})
+	if waiting, _ := s.lanes.enter(lane, now); waiting != "" {
+		free()
+		// It stays due: the lane says when it is loaded again.
+		s.settle(ctx, job.Settlement{Callback: d.Callback, State: job.Pending, DueAt: earlier(d.Callback.DueAt, now), Waiting: waiting, At: now})
 		return
 	}
 	v, err := s.try(ctx, d, a)
+	s.note(lane, a, v)
 	if v.kind == unproven {
 		free()
 		s.awaitProof(ctx, d)
 		return
 	}
-	s.noteLane(d.Callback, a, v)
 	free()
 	if err != nil {
 		s.opt.Log.Error("callback put off", "callback", d.Callback.ID.Callback(), "error", err)
@@ -337,21 +357,14 @@ func (s *Sender) deliver(ctx context.Context, d job.Delivery, free func()) {
 	}
 	s.redact(&st)
 	s.settle(ctx, st)
-	s.noteEndpoint(ctx, lane, a, v)
+	s.noteEndpoint(ctx, d.Callback.Lane(), a, v)
 }
 
-// noteLane tells the lane's breaker how an attempt went.
-func (s *Sender) noteLane(cb *job.Callback, a *job.Attempt, v verdict) {
-	lane := cb.Lane()
-	switch {
-	case a.Status != 0:
-		s.breakers.answered(lane)
-	case v.kind == retry:
-		if until := s.breakers.failed(lane, s.opt.Now()); !until.IsZero() {
-			s.window.Pause(laneOf(cb), until)
-			s.opt.Log.Warn("lane rests: its receiver cannot be reached", "lane", lane, "until", until, "error", a.Error)
-		}
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
 	}
+	return a
 }
 
 // try makes the attempt. Its error means that none was made, and that it is ours.
@@ -381,7 +394,7 @@ func (s *Sender) try(ctx context.Context, d job.Delivery, a *job.Attempt) (verdi
 	if err != nil {
 		return verdict{}, err
 	}
-	c, err := formatOf(d.Callback).content(message{cb: s.unveiled(d.Callback), job: d.Job, open: s.opt.OpenBody})
+	c, err := formatOf(d.Callback).content(message{cb: d.Callback, job: d.Job, open: s.opt.OpenBody})
 	if err != nil {
 		return verdict{}, err
 	}

@@ -48,11 +48,16 @@ type asked struct{ app, name string }
 
 // openVerifier begins to ask; what it returns ends it.
 func (s *Sender) openVerifier() (end func()) {
+	return background((&verifier{Sender: s, done: make(chan asked)}).run)
+}
+
+// background runs what goes on until its context is done; what it returns ends that.
+func background(run func(context.Context)) (end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		(&verifier{Sender: s, done: make(chan asked)}).run(ctx)
+		run(ctx)
 	}()
 	return func() {
 		cancel()

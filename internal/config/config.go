@@ -35,13 +35,9 @@ type Sources struct {
 
 // Settings are a configuration that was found to be right.
 type Settings struct {
-	Listen string // host:port, or unix:PATH
-	// AdminListen is where the routes of the admin key are served alone, written as
-	// Listen; empty: there, too.
-	AdminListen    string
-	MaxConnections int    // of a listener; 0: the default
-	Store          string // the path of the SQLite file
-	Log            Log
+	Listen string // host:port
+	Store  string // the path of the SQLite file
+	Log    Log
 	// TLS is nil where the gateway listens without.
 	TLS *TLS
 	// SealKey says where the seal keys come from; zero where nothing is configured.
@@ -60,8 +56,6 @@ type Log struct {
 // file is the shape of the YAML file. Every zero value means the default.
 type file struct {
 	Listen       listenAddress         `yaml:"listen"`
-	AdminListen  listenAddress         `yaml:"admin_listen"`
-	MaxConns     count                 `yaml:"max_connections"`
 	Store        storePath             `yaml:"store"`
 	Bodies       bodyDir               `yaml:"bodies"`
 	PublicURL    publicURL             `yaml:"public_url"`
@@ -82,15 +76,16 @@ type file struct {
 }
 
 type outboundBlock struct {
-	HTTP         bool      `yaml:"http"`
-	Allow        []allowed `yaml:"allow"`
-	Proxy        proxyURL  `yaml:"proxy"`
-	ProxyNames   bool      `yaml:"proxy_names"`
-	Source       texts     `yaml:"source"`
-	CAFile       caFile    `yaml:"ca_file"`
-	Verify       proof     `yaml:"verify"`
-	VerifyEvery  duration  `yaml:"verify_every"`
-	DisableAfter orNever   `yaml:"disable_after"`
+	HTTP              bool      `yaml:"http"`
+	Allow             []allowed `yaml:"allow"`
+	Proxy             proxyURL  `yaml:"proxy"`
+	ProxyNames        bool      `yaml:"proxy_names"`
+	Source            texts     `yaml:"source"`
+	CAFile            caFile    `yaml:"ca_file"`
+	Verify            proof     `yaml:"verify"`
+	VerifyEvery       duration  `yaml:"verify_every"`
+	DisableAfter      orNever   `yaml:"disable_after"`
+	OriginConcurrency count     `yaml:"origin_concurrency"`
 }
 
 type auditBlock struct {
@@ -144,29 +139,24 @@ func (d *decoder) settings(f *file, dev bool) *Settings {
 		Store:  cmp.Or(string(f.Store), defaultStore),
 		Log:    Log{Level: slog.Level(f.Log.Level), Format: string(f.Log.Format)},
 		Options: ringback.Options{
-			Upstream:     f.Upstream.URL,
-			AdminKey:     string(f.AdminKey),
-			PublicURL:    string(f.PublicURL),
-			Prefix:       string(f.Prefix),
-			NoDocs:       bool(f.Docs),
-			Dev:          dev,
-			Outbound:     ringback.Outbound{HTTP: f.Outbound.HTTP || dev, Loopback: dev},
-			Proof:        job.Proof(f.Outbound.Verify),
-			ProofLasts:   time.Duration(f.Outbound.VerifyEvery),
-			DisableAfter: time.Duration(f.Outbound.DisableAfter),
-			Retention:    time.Duration(f.Retention),
-			DrainTimeout: time.Duration(f.DrainTimeout),
-			MaxWait:      time.Duration(f.MaxWait),
+			Upstream:          f.Upstream.URL,
+			AdminKey:          string(f.AdminKey),
+			PublicURL:         string(f.PublicURL),
+			Prefix:            string(f.Prefix),
+			NoDocs:            bool(f.Docs),
+			Dev:               dev,
+			Outbound:          ringback.Outbound{HTTP: f.Outbound.HTTP || dev, Loopback: dev},
+			Proof:             job.Proof(f.Outbound.Verify),
+			ProofLasts:        time.Duration(f.Outbound.VerifyEvery),
+			DisableAfter:      time.Duration(f.Outbound.DisableAfter),
+			Retention:         time.Duration(f.Retention),
+			DrainTimeout:      time.Duration(f.DrainTimeout),
+			MaxWait:           time.Duration(f.MaxWait),
+			OriginConcurrency: int(f.Outbound.OriginConcurrency),
 		},
 	}
 	s.SealKey, s.TLS = SealKey(f.SealKey), d.tls(f.TLS)
 	s.Options.AuditRetention = time.Duration(f.Audit.Retention)
-	s.AdminListen, s.MaxConnections = string(f.AdminListen), int(f.MaxConns)
-	s.Options.SplitAdmin = s.AdminListen != ""
-	if dev && s.AdminListen != "" && !isLoopback(s.AdminListen) {
-		d.problem("admin_listen", wrong("listen on 127.0.0.1, or leave --dev out and give the apps keys",
-			"with --dev, which asks for no key, only loopback can be listened on, not %s", s.AdminListen))
-	}
 	for _, p := range f.Proxies {
 		p.add(&s.Options.Proxies)
 	}
@@ -187,9 +177,6 @@ func (d *decoder) settings(f *file, dev bool) *Settings {
 // isLoopback tells whether an address to listen on is reached from this machine
 // only.
 func isLoopback(listen string) bool {
-	if strings.HasPrefix(listen, "unix:") {
-		return true
-	}
 	host, _, err := net.SplitHostPort(listen)
 	if err != nil {
 		return false

@@ -5,6 +5,9 @@ import (
 	"time"
 )
 
+// longestWait is how long the loaders do not look at the clock, which may be set.
+const longestWait = 10 * time.Second
+
 // load brings due work in from disk until the window closes.
 func (w *Window[T]) load() {
 	timer := time.NewTimer(time.Hour)
@@ -45,7 +48,7 @@ func (w *Window[T]) pickDue() (g *group[T], n int, wait time.Duration, open bool
 		return nil, 0, 0, false
 	}
 	now := w.opt.Now()
-	wait = time.Minute // not longer: the clock may be set forward
+	wait = longestWait
 	soon := func(at time.Time) {
 		if !at.IsZero() {
 			wait = min(wait, at.Sub(now))

@@ -149,7 +149,7 @@ func (s *Store) SetSetting(ctx context.Context, name string, value []byte) error
 }
 
 const endpointColumns = `app, name, url, is_default, operations, events, method, headers, authorization, format, concurrency, progress_every, disabled,
-	created_at, updated_at, secret, secret_previous, previous_until, auth, signature, ordered, order_key`
+	created_at, updated_at, secret, secret_previous, previous_until, auth, signature, ordered, order_key, rate`
 
 // endpointRow is what is read of an endpoint; the last of it UpdateEndpoint leaves alone.
 const endpointRow = endpointColumns + `, ` + outageColumns + `, verification, verify_at`
@@ -168,6 +168,7 @@ func scanEndpoint(row *scanner) job.Endpoint {
 	e.CreatedAt, e.UpdatedAt, e.Secrets = row.time(), row.time(), scanSecrets(row)
 	e.Auth, e.Signature = row.blob(), row.text()
 	e.Ordered, e.OrderKey = row.bool(), row.text()
+	e.Rate, _ = job.ParseRate(row.text()) // what is stored was checked
 	scanOutage(row, &e)
 	e.Verification = row.verification()
 	return e
@@ -181,7 +182,7 @@ func (b *binder) endpoint(e job.Endpoint) *binder {
 	return b.text(e.App).text(e.Name).text(e.URL).bool(e.Default).text(strings.Join(e.Operations, " ")).text(strings.Join(eventWords(e.Events), " ")).
 		text(e.Method).text(headers.String()).blob(e.Authorization).text(e.Format).int(int64(e.Concurrency)).int(e.ProgressInterval.Microseconds()).bool(e.Disabled).
 		time(e.CreatedAt).time(e.UpdatedAt).blob(e.Secrets.Current).blob(e.Secrets.Previous).time(e.Secrets.PreviousUntil).blob(e.Auth).text(e.Signature).
-		bool(e.Ordered).text(e.OrderKey)
+		bool(e.Ordered).text(e.OrderKey).text(e.Rate.String())
 }
 
 // CreateEndpoint implements job.Endpoints.
@@ -193,7 +194,7 @@ func (s *Store) CreateEndpoint(ctx context.Context, e job.Endpoint) error {
 		if err := errors.Join(s.live(e.App), c.mayBeOperational(e)); err != nil {
 			return err
 		}
-		err := c.bind(`INSERT INTO endpoints (` + endpointColumns + `) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING`).endpoint(e).exec()
+		err := c.bind(`INSERT INTO endpoints (` + endpointColumns + `) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING`).endpoint(e).exec()
 		if err != nil {
 			return err
 		}
@@ -276,7 +277,7 @@ func (s *Store) UpdateEndpoint(ctx context.Context, e job.Endpoint) error {
 			return err
 		}
 		switched := disabledSince(before, &e)
-		b := c.bind(`UPDATE endpoints SET (` + endpointColumns + `) = (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22),
+		b := c.bind(`UPDATE endpoints SET (` + endpointColumns + `) = (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23),
 			verify_at = iif(url = ?3, verify_at, 0),
 			failing_since = iif(url = ?3, failing_since, 0), failing_last = iif(url = ?3, failing_last, 0), failing_told = iif(url = ?3, failing_told, 0)
 			WHERE app = ?1 AND name = ?2`).endpoint(e)

@@ -140,6 +140,7 @@ func endpointSettings(e job.Endpoint) []setting {
 		{"headers", fmt.Sprint(e.Headers) + string(e.Authorization)}, // a map is printed in order
 		{"format", e.Format},
 		{"concurrency", fmt.Sprint(e.Concurrency)},
+		{"rate", e.Rate.String()},
 		{"progress_interval", fmt.Sprint(e.ProgressInterval)},
 		{"disabled", fmt.Sprint(e.Disabled)},
 		{"operational", fmt.Sprint(e.Operational)},

@@ -59,6 +59,10 @@ func useAll(t *testing.T, s *Store) {
 	if err := s.FinishRun(ctx, f); err == nil {
 		t.Fatal("a job ended twice")
 	}
+	listed, err := s.OverdueCallbacks(ctx, now.Add(1000*time.Hour), nil, 10)
+	check(err)
+	_, err = s.ClaimOverdue(ctx, listed)
+	check(err, s.putBack(ctx, `UPDATE callbacks SET due_at = ?2 WHERE key = ?1 AND due_at = 0`, []job.ID{cb.ID}, now))
 	due, _, err := s.ClaimCallbacks(ctx, cb.Lane(), now.Add(time.Hour), 10)
 	check(err, s.StartAttempt(ctx, cb.ID, 1, now, true),
 		s.SettleAttempt(ctx, job.Settlement{Callback: due[0].Callback, State: job.Dead, At: now, Attempt: &job.Attempt{N: 1}}))

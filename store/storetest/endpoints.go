@@ -39,7 +39,7 @@ func (w *world) readEndpoint(app, name string) job.Endpoint {
 func endpointIsReadBackWhole(w *world) {
 	e := job.Endpoint{App: "shop", Name: "main", URL: "https://my.server/b?c=%00\xff", Default: true, Operations: []string{"scan", "report"},
 		Events: []job.Event{job.EventFailed, job.EventExpired}, Method: "PUT", Format: "thin", Signature: `["v1","v1a"]`, Headers: map[string]string{"X-Tenant": "7: \xff", "X-Empty": ""},
-		Concurrency: 8, Disabled: true, CreatedAt: w.now(), UpdatedAt: w.now().Add(time.Second), Authorization: []byte{0, 7}, Auth: []byte{0, 8},
+		Concurrency: 8, Rate: job.Rate{Count: 50, Per: time.Minute}, Disabled: true, CreatedAt: w.now(), UpdatedAt: w.now().Add(time.Second), Authorization: []byte{0, 7}, Auth: []byte{0, 8},
 		Secrets: job.Secrets{Current: []byte{1}, Previous: []byte{2, 0}, PreviousUntil: w.now().Add(time.Hour)}}
 	w.no(w.CreateEndpoint(w.ctx, e))
 	e.DisabledReason, e.DisabledAt = job.DisabledManual, e.CreatedAt

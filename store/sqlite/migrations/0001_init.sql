@@ -45,6 +45,7 @@ CREATE TABLE endpoints (
   authorization   BLOB,
   format          TEXT NOT NULL,
   concurrency     INTEGER NOT NULL,
+  rate            TEXT NOT NULL DEFAULT '',
   progress_every  INTEGER NOT NULL, -- 0: that of the operation
   disabled        INTEGER NOT NULL,
   disabled_reason TEXT NOT NULL DEFAULT '',
@@ -251,6 +252,7 @@ CREATE INDEX callbacks_due ON callbacks (lane, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX callbacks_of_job ON callbacks (job);
 -- Of those that are pending: the early ones, and what waits for an older one.
 CREATE INDEX callbacks_early ON callbacks (job) WHERE state = 1 AND event NOT IN ('succeeded', 'failed', 'canceled', 'expired');
+CREATE INDEX callbacks_overdue ON callbacks (give_up_at) WHERE due_at > 0;
 CREATE INDEX callbacks_behind ON callbacks (job) WHERE due_at = -1;
 -- The lines of ordered endpoints: what is pending, and of each line the one whose turn it is.
 CREATE INDEX callbacks_line ON callbacks (lane, order_key, seq) WHERE state = 1 AND seq IS NOT NULL;
