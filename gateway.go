@@ -74,6 +74,8 @@ type Options struct {
 	Dev bool
 	// NoDocs leaves out the page below /docs that describes the operations.
 	NoDocs bool
+	// NoDashboard leaves out the pages below /dashboard.
+	NoDashboard bool
 	// Retention is how long jobs are kept after they and their callbacks have come
 	// to their end; 7 days.
 	Retention time.Duration
@@ -239,7 +241,7 @@ func (g *Gateway) assemble(ctx context.Context) error {
 		CheckURL: func(url string) error { _, err := g.client.Check(url); return err },
 		Owed:     g.sender.OweUnclaimed, OwedAccepted: g.sender.OweAccepted, Waits: g.sender.Waits, Proof: opt.Proof, Prefix: opt.Prefix, PublicURL: opt.PublicURL, Dev: opt.Dev,
 		MaxWait: opt.MaxWait, BodyIdleTimeout: opt.BodyIdleTimeout, Log: opt.Log, Now: opt.Now, Version: opt.Version,
-		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), Examples: g.examples, NoDocs: opt.NoDocs, DevKeys: g.devKeys,
+		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), Examples: g.examples, NoDocs: opt.NoDocs, NoDashboard: opt.NoDashboard, DevKeys: g.devKeys,
 		AdminKeyFixed: opt.AdminKey != "", Proxies: opt.Proxies}
 	for i, op := range operations {
 		if op.Name == UpstreamOperation && opt.Upstream != nil {

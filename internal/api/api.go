@@ -65,8 +65,10 @@ type Options struct {
 	Examples func(op job.Operation) []docs.Example
 	// NoDocs leaves the page below /docs out. DevKeys are what callbacks of the app "dev"
 	// are signed with: with Dev they are verified there.
-	NoDocs  bool
-	DevKeys func(context.Context) (sign.Keys, error)
+	NoDocs bool
+	// NoDashboard leaves the pages below /dashboard out.
+	NoDashboard bool
+	DevKeys     func(context.Context) (sign.Keys, error)
 	// Upstream, where set, is the API that the whole gateway stands in front of:
 	// every method and path is the operation UpstreamOperation, and requests that
 	// do not ask for a callback go to Passthrough.

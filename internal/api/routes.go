@@ -61,6 +61,9 @@ func (a *API) isOwn(path string) bool {
 	if !a.opt.NoDocs && (rest == "/docs" || strings.HasPrefix(rest, "/docs/")) {
 		return true
 	}
+	if !a.opt.NoDashboard && (rest == "/dashboard" || strings.HasPrefix(rest, "/dashboard/")) {
+		return true
+	}
 	return strings.HasPrefix(rest, "/v1/")
 }
 
@@ -85,6 +88,7 @@ func (a *API) ownRoutes() http.Handler {
 		_, _ = w.Write(document)
 	})
 	a.serveDocs(mux, operations)
+	a.serveDashboard(mux)
 	if a.opt.Metrics != nil {
 		mux.Handle(get+"/metrics", a.opt.Metrics)
 	}

@@ -61,6 +61,7 @@ type file struct {
 	PublicURL    publicURL             `yaml:"public_url"`
 	Prefix       prefix                `yaml:"prefix"`
 	Docs         unless                `yaml:"docs"`
+	Dashboard    unless                `yaml:"dashboard"`
 	Upstream     upstreamURL           `yaml:"upstream"`
 	Outbound     outboundBlock         `yaml:"outbound"`
 	AdminKey     adminKey              `yaml:"admin_key"`
@@ -144,6 +145,7 @@ func (d *decoder) settings(f *file, dev bool) *Settings {
 			PublicURL:         string(f.PublicURL),
 			Prefix:            string(f.Prefix),
 			NoDocs:            bool(f.Docs),
+			NoDashboard:       bool(f.Dashboard),
 			Dev:               dev,
 			Outbound:          ringback.Outbound{HTTP: f.Outbound.HTTP || dev, Loopback: dev},
 			Proof:             job.Proof(f.Outbound.Verify),

@@ -67,6 +67,7 @@ bodies: dir:/data/b
 public_url: https://api.example.com/gw/
 prefix: /.rb
 docs: false
+dashboard: false
 outbound: {http: true, allow: [10.20.0.0/16, "hooks.internal:8443"]}
 admin_key: ${ADMIN}
 seal_key: `+testKey+`
@@ -102,7 +103,7 @@ operations:
 		t.Errorf("got %+v", s)
 	}
 	o := s.Options
-	if o.BodyDir != "/data/b" || o.PublicURL != "https://api.example.com/gw" || o.Prefix != "/.rb" || !o.NoDocs || o.AdminKey != "0123456789abcdef" ||
+	if o.BodyDir != "/data/b" || o.PublicURL != "https://api.example.com/gw" || o.Prefix != "/.rb" || !o.NoDocs || !o.NoDashboard || o.AdminKey != "0123456789abcdef" ||
 		len(s.SealKey.keys) != 1 || o.Retention != 60*time.Hour || o.DrainTimeout != 5*time.Second || o.MaxWait != 90*time.Second {
 		t.Errorf("got %+v", o)
 	}

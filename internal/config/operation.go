@@ -260,7 +260,7 @@ func (d *decoder) checkOperation(key string, op ringback.Operation, of ringback.
 		d.problem(key+".route", wrong("write a method and a path, such as POST /scan", "is missing"))
 		return
 	}
-	opt := api.Options{Prefix: of.Prefix, NoDocs: of.NoDocs, CheckURL: checkURL, CheckHeader: outbound.CheckHeader, ReadPolicy: callback.ReadPolicy}
+	opt := api.Options{Prefix: of.Prefix, NoDocs: of.NoDocs, NoDashboard: of.NoDashboard, CheckURL: checkURL, CheckHeader: outbound.CheckHeader, ReadPolicy: callback.ReadPolicy}
 	for _, e := range api.CheckOperation(op.Operation, opt) {
 		hint := ""
 		switch {

@@ -32,6 +32,7 @@ func (c caller) do(method, path string, body, into any) error {
 		return fmt.Errorf("ask the API: %w", err)
 	}
 	r.RemoteAddr, r.TLS, r.RequestURI = c.r.RemoteAddr, c.r.TLS, r.URL.RequestURI()
+	r.Header["X-Forwarded-For"] = c.r.Header["X-Forwarded-For"]
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}

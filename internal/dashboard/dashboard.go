@@ -68,9 +68,11 @@ func (s *Site) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+s.root+"/{$}", s.redirect("/callbacks"))
 	mux.HandleFunc("GET "+s.root, s.redirect("/callbacks"))
-	mux.HandleFunc("GET "+s.root+"/dashboard.css", func(w http.ResponseWriter, r *http.Request) {
-		http.ServeFileFS(w, r, assets, "assets/dashboard.css")
-	})
+	for _, name := range []string{"dashboard.css", "icon.svg"} {
+		mux.HandleFunc("GET "+s.root+"/"+name, func(w http.ResponseWriter, r *http.Request) {
+			http.ServeFileFS(w, r, assets, "assets/"+name)
+		})
+	}
 	mux.HandleFunc("GET "+s.root+"/signin", s.serveSignIn)
 	mux.HandleFunc("POST "+s.root+"/signin", s.signIn)
 	mux.HandleFunc("POST "+s.root+"/signout", s.signOut)
