@@ -62,6 +62,9 @@ var auditedRoutes = []auditedRoute{
 	{route: "POST /v1/endpoints/{name}/secret/rotate", path: "/v1/endpoints/main/secret/rotate", action: job.EndpointSecretRotate, subject: "main",
 		bad: "/v1/endpoints/none/secret/rotate"},
 	{route: "POST /v1/endpoints/{name}/verify", path: "/v1/endpoints/main/verify", action: job.EndpointVerify, subject: "main", bad: "/v1/endpoints/none/verify"},
+	{route: "POST /v1/pauses", path: "/v1/pauses", body: `{"endpoint":"main"}`, action: job.PauseBegin, subject: "endpoint main", bad: "/v1/pauses", badBody: `{"endpoint":"none"}`},
+	{route: "DELETE /v1/pauses/{id}", path: "/v1/pauses/{id}", action: job.PauseEnd, subject: "endpoint main", prepare: pauseOfMain, bad: "/v1/pauses/{id}"},
+	{route: "POST /v1/endpoints/{name}/enable", path: "/v1/endpoints/main/enable", action: job.EndpointEnable, subject: "main", prepare: disabledMain, bad: "/v1/endpoints/none/enable"},
 	{route: "DELETE /v1/endpoints/{name}", path: "/v1/endpoints/main", action: job.EndpointDelete, subject: "main", bad: "/v1/endpoints/main"},
 	{route: "DELETE /v1/jobs/{id}", path: "/v1/jobs/{id}", action: job.JobCancel, subject: "{id}", prepare: jobUnderWay, bad: "/v1/jobs/{id}"},
 	{route: "POST /v1/callbacks/{id}/resend", path: "/v1/callbacks/{id}/resend", action: job.CallbackResend, subject: "{id}", prepare: settledCallback,
@@ -76,6 +79,24 @@ var unaudited = map[string]string{
 	"POST /v1/runs/{token}/progress":  "an upstream's: the job is its own record",
 	"POST /v1/replies/{token}":        "a receiver's: the job is its own record",
 	"POST /v1/check-url":              "it asks, and changes nothing",
+}
+
+func pauseOfMain(t *testing.T, g *gateway) string {
+	t.Helper()
+	p, err := g.app.Pause(t.Context(), client.PauseCreate{Endpoint: "main"}) // the one that there is
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.ID
+}
+
+func disabledMain(t *testing.T, g *gateway) string {
+	t.Helper()
+	yes := true
+	if _, err := g.app.UpdateEndpoint(t.Context(), "main", client.EndpointPatch{Disabled: &yes}); err != nil {
+		t.Fatal(err)
+	}
+	return ""
 }
 
 func jobUnderWay(t *testing.T, g *gateway) string {

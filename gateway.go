@@ -239,7 +239,7 @@ func (g *Gateway) assemble(ctx context.Context) error {
 	g.repair = repair.New(repair.Options{Store: g.store, Contract: g.sender.Contract, Owed: g.sender.OweUnclaimed, Waits: g.sender.Waits, Log: opt.Log, Now: opt.Now})
 	apiOptions := api.Options{Store: g.store, Repair: g.repair, Bodies: g.bodies, Seal: g.seal, Slots: g.executor, Runs: g.executor, CheckHeader: outbound.CheckHeader,
 		CheckURL: func(url string) error { _, err := g.client.Check(url); return err },
-		Owed:     g.sender.OweUnclaimed, OwedAccepted: g.sender.OweAccepted, Waits: g.sender.Waits, Proof: opt.Proof, Prefix: opt.Prefix, PublicURL: opt.PublicURL, Dev: opt.Dev,
+		Owed:     g.sender.OweUnclaimed, OwedAccepted: g.sender.OweAccepted, Waits: g.sender.Waits, GiveUpAt: g.sender.GiveUpAt, Proof: opt.Proof, Prefix: opt.Prefix, PublicURL: opt.PublicURL, Dev: opt.Dev,
 		MaxWait: opt.MaxWait, BodyIdleTimeout: opt.BodyIdleTimeout, Log: opt.Log, Now: opt.Now, Version: opt.Version,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), Examples: g.examples, NoDocs: opt.NoDocs, NoDashboard: opt.NoDashboard, DevKeys: g.devKeys,
 		AdminKeyFixed: opt.AdminKey != "", Proxies: opt.Proxies}

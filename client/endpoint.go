@@ -17,7 +17,11 @@ type Endpoint struct {
 	Ordered          bool              `json:"ordered" doc:"Callbacks are sent one after the other, in the order in which results were stored."`
 	OrderKey         string            `json:"order_key,omitempty" doc:"The runtime expression that says which of them belong together: each value has a line of its own."`
 	Rate             string            `json:"rate,omitempty" doc:"How many callbacks may begin in a second, a minute or an hour: 50/s, 100/m, 1000/h; empty: any number." example:"50/s"`
-	Disabled         bool              `json:"disabled" doc:"Nothing is sent there."`
+	Operational      bool              `json:"operational,omitempty" doc:"It is told of what happens to the app's other endpoints, and of nothing else."`
+	Disabled         bool              `json:"disabled" doc:"Nothing is sent there. What becomes due is kept."`
+	DisabledReason   string            `json:"disabled_reason,omitempty" enum:"manual,gone,failing" doc:"Why: manual, by the app; gone, its receiver answered 410; failing, it brought nothing but failures for too long."`
+	DisabledAt       Time              `json:"disabled_at,omitzero" format:"date-time" doc:"Since when."`
+	FailingSince     Time              `json:"failing_since,omitzero" format:"date-time" doc:"Since when it has brought nothing but failures; absent where it works, or has failed for less than a minute."`
 	// Auth is nil where the gateway shows nothing of itself but its signature.
 	Auth *EndpointAuth `json:"auth,omitempty" doc:"How the gateway shows who calls. Secrets are never shown."`
 	// Verification is nil where the gateway asks for no proof.
@@ -44,6 +48,7 @@ type EndpointCreate struct {
 	Ordered          bool              `json:"ordered,omitempty" doc:"Send callbacks one after the other, in the order in which results are stored."`
 	OrderKey         string            `json:"order_key,omitempty" maxLength:"512" doc:"A runtime expression that says which of them belong together: each value has a line of its own. None: all do." example:"$request.body#/customer"`
 	Rate             string            `json:"rate,omitempty" maxLength:"16" doc:"How many callbacks may begin in a second, a minute or an hour: 50/s, 100/m, 1000/h; empty: any number." example:"50/s"`
+	Operational      bool              `json:"operational,omitempty" doc:"Tell it of what happens to the app's other endpoints, and of nothing else. One endpoint of an app may be so."`
 	Disabled         bool              `json:"disabled,omitempty" doc:"Send nothing there."`
 	Auth             *EndpointAuth     `json:"auth,omitempty" doc:"How the gateway shows who calls."`
 }
@@ -65,7 +70,8 @@ type EndpointPatch struct {
 	Ordered          *bool             `json:"ordered,omitempty" doc:"Send callbacks one after the other, in the order in which results are stored. What is owed already keeps its place."`
 	OrderKey         *string           `json:"order_key,omitempty" maxLength:"512" doc:"A runtime expression that says which of them belong together; empty: all do." example:"$request.body#/customer"`
 	Rate             *string           `json:"rate,omitempty" maxLength:"16" doc:"How many callbacks may begin in a second, a minute or an hour: 50/s, 100/m, 1000/h; empty: any number." example:"50/s"`
-	Disabled         *bool             `json:"disabled,omitempty" doc:"Send nothing there."`
+	Operational      *bool             `json:"operational,omitempty" doc:"Tell it of what happens to the app's other endpoints, and of nothing else."`
+	Disabled         *bool             `json:"disabled,omitempty" doc:"Send nothing there; false: enable it, and deliver what waited."`
 	Auth             *EndpointAuth     `json:"auth,omitempty" doc:"How the gateway shows who calls, in place of what was; {} for none."`
 }
 

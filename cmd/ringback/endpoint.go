@@ -14,7 +14,7 @@ import (
 
 func newEndpointCmd(c *cli) *cobra.Command {
 	return group("endpoint", "Register callback URLs", c.endpointCreate(), c.endpointList(), c.endpointGet(),
-		c.endpointUpdate(), c.endpointDelete(), c.endpointVerify(), c.endpointSecret(), c.endpointRotate())
+		c.endpointUpdate(), c.endpointDelete(), c.endpointVerify(), c.endpointEnable(), c.endpointSecret(), c.endpointRotate())
 }
 
 // endpointFlags are what create and update can set.
@@ -23,6 +23,7 @@ type endpointFlags struct {
 	isDefault, disabled bool
 	ordered             bool
 	orderKey            string
+	operational         bool
 	operations, events  []string
 	method, format      string
 	headers             []string
@@ -45,6 +46,7 @@ func (e *endpointFlags) add(f *pflag.FlagSet) {
 	f.BoolVar(&e.ordered, "ordered", false, "send callbacks one after the other, in the order in which results were stored")
 	f.StringVar(&e.orderKey, "order-key", "", "what of them belongs together, as an expression such as '$request.body#/customer'; none: all")
 	f.StringVar(&e.rate, "rate", "", "how many callbacks may begin in a time, such as 50/s, 100/m or 1000/h; empty: any number")
+	f.BoolVar(&e.operational, "operational", false, "is told of what happens to the app's other endpoints, and of nothing else")
 	f.BoolVar(&e.disabled, "disabled", false, "send nothing there")
 	e.auth.add(f)
 }
@@ -101,6 +103,9 @@ func (e *endpointFlags) patch(f *pflag.FlagSet) (p client.EndpointPatch, err err
 	if f.Changed("order-key") {
 		p.OrderKey = &e.orderKey
 	}
+	if f.Changed("operational") {
+		p.Operational = &e.operational
+	}
 	if f.Changed("disabled") {
 		p.Disabled = &e.disabled
 	}
@@ -152,7 +157,9 @@ func (c *cli) showEndpoint(e *client.Endpoint) error {
 		{"ordered", yes(e.Ordered)},
 		{"order key", e.OrderKey},
 		{"rate", e.Rate},
-		{"disabled", yes(e.Disabled)},
+		{"operational", yes(e.Operational)},
+		{"failing since", local(e.FailingSince)},
+		{"disabled", showDisabled(e)},
 		{"auth", showAuth(e.Auth)},
 		{"verification", showVerification(e.Verification)},
 		{"created", local(e.CreatedAt)},
@@ -188,7 +195,7 @@ func (c *cli) endpointCreate() *cobra.Command {
 			}
 			e, err := gw.CreateEndpoint(ctx, client.EndpointCreate{
 				Name: args[0], URL: args[1], Default: given.isDefault, Operations: given.operations, Events: given.events,
-				Method: given.method, Signature: signature, Format: given.format, Headers: header, Concurrency: given.concurrency, Rate: given.rate, Disabled: given.disabled,
+				Method: given.method, Signature: signature, Format: given.format, Headers: header, Concurrency: given.concurrency, Rate: given.rate, Disabled: given.disabled, Operational: given.operational,
 				ProgressInterval: given.progress, Auth: auth, Ordered: given.ordered, OrderKey: given.orderKey,
 			})
 			if err != nil {

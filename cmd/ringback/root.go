@@ -31,6 +31,8 @@ var commands = []struct {
 	{newReplayCmd, asksGateway},
 	{newBulkCmd, asksGateway},
 	{newEndpointCmd, asksGateway},
+	{newPauseCmd, asksGateway},
+	{newResumeCmd, asksGateway},
 	{newAppCmd, asksGateway},
 	{newAuditCmd, asksGateway},
 	{newKeyCmd, asksGateway},

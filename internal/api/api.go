@@ -58,7 +58,10 @@ type Options struct {
 	OwedAccepted func(j *job.Job) []job.OwedCallback
 	// Waits tells what a pending callback waits for now, and until when, as
 	// callback.Sender.Waits does; nil: what is stored.
-	Waits      func(*job.Callback) (waiting string, until time.Time)
+	Waits func(*job.Callback) (waiting string, until time.Time)
+	// GiveUpAt is when a pending callback is tried no more, as callback.Sender.GiveUpAt
+	// has it; nil: what is stored.
+	GiveUpAt   func(*job.Callback) time.Time
 	Operations []job.Operation
 	// Examples are the callbacks of an operation about a sample job, as docs.Describe
 	// takes them. nil: the documents have none.

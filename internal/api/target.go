@@ -166,6 +166,10 @@ func (c *call) chooseEndpoint(name string) *Problem {
 	if err != nil {
 		return storeProblem(c.r.Context(), c.api.opt.Log, "read endpoint", err)
 	}
+	if endpoint.Operational {
+		return kindUnknownEndpoint.at(c.asked[chooseEndpoint].place, "names an operational endpoint, which is told of the app's other endpoints and of nothing else: "+name).
+			withHint("name another one, or make this one operational no more")
+	}
 	return c.addEndpoint(&endpoint, job.SourceEndpoint)
 }
 

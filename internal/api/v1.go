@@ -161,6 +161,7 @@ func (a *API) newV1(mux *http.ServeMux) *v1 {
 	v.registerCallbacks()
 	v.registerTurns()
 	v.registerEndpoints()
+	v.registerPauses()
 	v.registerSecrets()
 	v.registerKeys()
 	v.registerAccess()

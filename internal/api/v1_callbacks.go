@@ -147,6 +147,9 @@ func (a *API) showCallback(c *job.Callback) client.Callback {
 	out.Reason, out.Sequence, out.OrderKey, out.ExpiresAt = c.Reason, c.Sequence, c.OrderKey, client.At(c.ExpiresAt)
 	if c.State == job.Pending {
 		out.NextAttemptAt = client.At(due)
+		if a.opt.GiveUpAt != nil {
+			out.GiveUpAt = client.At(a.opt.GiveUpAt(c))
+		}
 	}
 	return out
 }

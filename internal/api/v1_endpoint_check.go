@@ -58,6 +58,8 @@ func (v *v1) checkEndpoint(ctx context.Context, e *job.Endpoint) error {
 		fault(!v.hasOperation(name) || slices.Contains(e.Operations[:i], name),
 			fmt.Sprintf("#/operations/%d", i), "the gateway has no operation of this name, or it stands here twice")
 	}
+	fault(e.Operational && (e.Default || len(e.Operations)+len(e.Events) > 0 || e.Format != ""), "#/operational",
+		"an operational endpoint is told of the app's others and of nothing else: it is no default, and has no operations, no events and no format")
 	for _, item := range v.withoutTemplate(e) {
 		fault(true, item.Pointer, item.Detail)
 	}

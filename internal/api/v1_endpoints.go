@@ -53,6 +53,8 @@ func (v *v1) registerEndpoints() {
 		Summary: "Delete an endpoint", Tags: tags}, v.deleteEndpoint)
 	register(v, appOnly, huma.Operation{OperationID: "verify-endpoint", Method: http.MethodPost, Path: "/v1/endpoints/{name}/verify",
 		Summary: "Have its receiver asked again whether it wants callbacks", Tags: tags, DefaultStatus: http.StatusAccepted}, v.verifyEndpoint)
+	register(v, appOnly, huma.Operation{OperationID: "enable-endpoint", Method: http.MethodPost, Path: "/v1/endpoints/{name}/enable",
+		Summary: "Enable an endpoint that is disabled, and deliver or discard what waited for it", Tags: tags}, v.enableEndpoint)
 }
 
 func (v *v1) listEndpoints(ctx context.Context, _ *none) (*reply[client.Page[client.Endpoint]], error) {
@@ -73,7 +75,7 @@ func (v *v1) createEndpoint(ctx context.Context, in *createEndpointInput) (*crea
 	b := in.Body
 	e := job.Endpoint{
 		App: appOf(ctx).Name, Name: b.Name, URL: b.URL, Default: b.Default, Operations: b.Operations,
-		Events: events(b.Events), Method: b.Method, Format: b.Format, Concurrency: b.Concurrency, Rate: rate(b.Rate), Disabled: b.Disabled,
+		Events: events(b.Events), Method: b.Method, Format: b.Format, Concurrency: b.Concurrency, Rate: rate(b.Rate), Disabled: b.Disabled, Operational: b.Operational,
 		ProgressInterval: interval(b.ProgressInterval), Ordered: b.Ordered, OrderKey: b.OrderKey,
 		CreatedAt: now, UpdatedAt: now, Secrets: job.Secrets{Current: sealedSecret(v.opt.Seal)},
 	}
@@ -114,8 +116,14 @@ func (v *v1) createEndpoint(ctx context.Context, in *createEndpointInput) (*crea
 	if errors.Is(err, job.ErrExists) {
 		return nil, kindConflict.problem("there is an endpoint of this name already")
 	}
+	if errors.Is(err, job.ErrTooMany) {
+		return nil, secondOperational()
+	}
 	if err != nil {
 		return nil, storeProblem(ctx, v.opt.Log, "create endpoint", err)
+	}
+	if e, err = v.endpoint(ctx, e.Name); err != nil {
+		return nil, err
 	}
 	return &created[client.Endpoint]{v.opt.PublicURL + v.opt.Prefix + "/v1/endpoints/" + e.Name, v.showEndpoint(e)}, nil
 }
@@ -166,10 +174,16 @@ func (v *v1) changeEndpoint(ctx context.Context, name string, change func(*job.E
 		return e, err
 	}
 	e.UpdatedAt = v.now()
-	if err := v.opt.Store.UpdateEndpoint(whole(ctx), e); err != nil {
+	if err := v.opt.Store.UpdateEndpoint(whole(ctx), e); errors.Is(err, job.ErrTooMany) {
+		return e, secondOperational()
+	} else if err != nil {
 		return e, storeProblem(ctx, v.opt.Log, "change endpoint", err)
 	}
-	return e, nil
+	return v.endpoint(ctx, name)
+}
+
+func secondOperational() *Problem {
+	return kindConflict.problem("another endpoint of the app is operational, and only one is").withHint("make that one operational no more first")
 }
 
 func (v *v1) apply(e *job.Endpoint, patch client.EndpointPatch) error {
@@ -187,6 +201,7 @@ func (v *v1) apply(e *job.Endpoint, patch client.EndpointPatch) error {
 	if !e.Ordered && patch.OrderKey == nil {
 		e.OrderKey = ""
 	}
+	set(&e.Operational, patch.Operational)
 	if err := v.setSignature(e, patch.Signature); err != nil {
 		return err
 	}
@@ -243,6 +258,8 @@ func (v *v1) showEndpoint(e job.Endpoint) client.Endpoint {
 		Headers: maps.Clone(e.Headers), Concurrency: e.Concurrency, Rate: e.Rate.String(), Disabled: e.Disabled,
 		Signature: showSignature(e.Signature), CreatedAt: client.At(e.CreatedAt), UpdatedAt: client.At(e.UpdatedAt),
 	}
+	out.Operational, out.DisabledReason = e.Operational, e.DisabledReason
+	out.DisabledAt, out.FailingSince = client.At(e.DisabledAt), client.At(e.Failing.Since)
 	out.Events, out.Ordered, out.OrderKey = words(e.Events), e.Ordered, e.OrderKey
 	if e.ProgressInterval > 0 {
 		out.ProgressInterval = e.ProgressInterval.String()
