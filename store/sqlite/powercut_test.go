@@ -217,7 +217,43 @@ func (sc *scenario) round(round int) {
 		return sc.store.FinishRun(sc.ctx, job.Finish{Job: left, State: job.Canceled, At: sc.clock})
 	})
 	sc.talk()
+	sc.bulk()
 	sc.together(round)
+}
+
+// bulk resends two callbacks, a batch each, after a step that counts them.
+func (sc *scenario) bulk() {
+	sc.t.Helper()
+	for range 2 {
+		cb := sc.finish(sc.accept(job.Acceptance{Claimed: true}, 100), 1, 100)
+		sc.step("give up at once", func() error {
+			return sc.store.SettleAttempt(sc.ctx, job.Settlement{Callback: cb, State: job.Dead, At: sc.clock, Attempt: &job.Attempt{N: 1, Error: job.ClassRefused}})
+		})
+	}
+	b := &job.Bulk{ID: sc.store.NewID(sc.clock), App: "shop", Action: job.BulkResend, Filter: job.BulkFilter{Error: job.ClassRefused}, CreatedAt: sc.clock}
+	sc.step("create a bulk", func() error { return sc.store.CreateBulk(sc.ctx, b) })
+	st := job.BulkStep{Bulk: b, At: sc.clock, Counted: true, Total: 2}
+	for st.End = false; !st.End; {
+		sc.step("a batch of a bulk", func() (err error) {
+			st.Bulk, err = sc.store.StepBulk(sc.ctx, st)
+			return err
+		})
+		found, err := sc.store.FindBulk(sc.ctx, job.BulkLook{Bulk: b, After: st.Cursor, Look: 100, Limit: 1})
+		if err != nil {
+			sc.t.Fatal(err)
+		}
+		st.Callbacks, st.Cursor, st.End = nil, found.Next, found.End
+		for _, cb := range found.Callbacks {
+			st.Callbacks = append(st.Callbacks, job.BulkItem{ID: cb.ID, GiveUp: sc.clock.Add(time.Hour)})
+		}
+	}
+	sc.step("the end of a bulk", func() (err error) {
+		st.Bulk, err = sc.store.StepBulk(sc.ctx, st)
+		if err == nil && (st.Bulk.Done != 2 || st.Bulk.State != job.BulkDone) {
+			err = fmt.Errorf("the bulk is %+v", st.Bulk)
+		}
+		return err
+	})
 }
 
 // talk is a run that tells how far it is, asks, is put off, asks again, and is completed.
@@ -616,7 +652,7 @@ func dumpBody(b *strings.Builder, bodies *body.Dir, ref job.Body) error {
 
 func dumpTables(c *conn, b *strings.Builder) error {
 	for _, table := range []string{"settings", "apps", "keys", "endpoints", "idempotency", "jobs", "requests", "results", "waits", "questions", "runs", "callbacks",
-		"callback_bodies", "attempts"} {
+		"callback_bodies", "attempts", "bulks"} {
 		fmt.Fprintln(b, table)
 		err := c.bind("SELECT * FROM " + table + " ORDER BY 1, 2").each(func(row *scanner) {
 			for i := range row.st.ColumnCount() {
