@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: demo test lint bench microbench crash build fuzz help
+.PHONY: demo test lint bench microbench crash chaos build fuzz help
 
 # What has benchmarks of its own; the first four are store, signatures, lanes, envelope.
 MICROBENCH := ./store/sqlite ./sign ./internal/window ./internal/callback ./internal/outbound ./internal/api
@@ -29,6 +29,9 @@ microbench: ## Measure store, signatures, lanes, envelope and HTTP one by one (C
 
 crash: ## Kill a gateway under load 200 times, and look for what it lost (ARGS='-kills 20')
 	go run ./bench/crash $(ARGS)
+
+chaos: ## Break connections and kill for 10 minutes at 200 calls a second (ARGS='-chaos 1m')
+	go run ./bench/crash -chaos 10m -rate 200 $(ARGS)
 
 build: ## Build bin/ringback
 	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/ringback ./cmd/ringback

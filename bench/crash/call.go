@@ -21,10 +21,12 @@ const (
 	inlineBytes   = 64 << 10 // above it the gateway keeps a body as a file
 	flakyEndpoint = "flaky"
 	tardyEndpoint = "tardy"
-	pathRelay     = "/relay"
-	pathCommand   = "/command"
-	pathOnce      = "/once"
-	pathSlow      = "/slow"
+	// orderedEndpoint has its callbacks in order, and gets some where there are faults.
+	orderedEndpoint = "ordered"
+	pathRelay       = "/relay"
+	pathCommand     = "/command"
+	pathOnce        = "/once"
+	pathSlow        = "/slow"
 	// firstBurst is the first of the numbers of calls that are made right before an
 	// orderly stop. Of each burst the first call's run outlasts the drain timeout,
 	// and the others' callbacks queue for a receiver that takes its time.

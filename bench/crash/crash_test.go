@@ -48,6 +48,36 @@ func TestOrderlyRestartsUnderLoadLoseNothingAndDeliverOnce(t *testing.T) {
 	}
 }
 
+func TestNothingIsLostAmongFaults(t *testing.T) {
+	r := carryOut(t, plan{chaos: 45 * time.Second, rate: 200, maxRSS: 256 << 20})
+	f := r.Faults
+	if r.Kills < 3 || r.Ordered < 100 || f.Resets == 0 || f.BlackHoles == 0 || f.Slow == 0 || f.Lost == 0 || f.Partial == 0 {
+		t.Errorf("the faults were no mixture worth a verdict:\n%s", r)
+	}
+	t.Logf("%s", r)
+}
+
+func TestOrderVerdict(t *testing.T) {
+	t.Parallel()
+	at := func(n int, taken bool) receipt { return receipt{began: time.Unix(int64(n), 0), taken: taken} }
+	for name, tc := range map[string]struct {
+		first, second []receipt
+		violations    int
+	}{
+		"one after the other":              {[]receipt{at(1, true)}, []receipt{at(2, true)}, 0},
+		"after a refusal and its retry":    {[]receipt{at(1, false), at(3, true)}, []receipt{at(4, true)}, 0},
+		"the first came twice":             {[]receipt{at(1, true), at(3, true)}, []receipt{at(2, true)}, 0},
+		"before the first was taken":       {[]receipt{at(1, false), at(3, true)}, []receipt{at(2, true)}, 1},
+		"though the first was never taken": {[]receipt{at(1, false)}, []receipt{at(2, true)}, 1},
+	} {
+		r := report{}
+		r.judgeOrder(map[string]*message{"a": {sequence: 1, receipts: tc.first}, "b": {sequence: 2, receipts: tc.second}})
+		if len(r.Violations) != tc.violations || r.Ordered != 2 {
+			t.Errorf("%s: %q", name, r.Violations)
+		}
+	}
+}
+
 func TestAGatewayKilledInItsFirstStartStartsAgain(t *testing.T) {
 	built, err := newGateway(t.Context(), t.TempDir())
 	if err != nil {

@@ -36,6 +36,7 @@ operations:
     backend: {relay: {}}
     callback: &often
       schedule: [%s]
+      timeout: 2s
   command:
     route: POST /command
     backend: {command: {argv: [sh, -c, 'cat; sleep 0.02'], output_type: text/plain}}

@@ -23,6 +23,12 @@ type plan struct {
 	restarts int // by SIGTERM
 	maxCalls int
 	commit   time.Duration // how long after an answer its commit may take
+
+	// Of a run with faults: how long it lasts, whatever kills is, how many calls a second
+	// there are, and what the gateway may take of memory.
+	chaos  time.Duration
+	rate   int
+	maxRSS int64
 }
 
 // harness is a gateway under load, the load and the receiver.
@@ -34,6 +40,7 @@ type harness struct {
 	receiver *receiver
 	report   report
 	moments  []moment
+	faults   *faults // nil: none
 }
 
 // run carries a plan out. The report is whole where there is no error; what is
@@ -44,13 +51,17 @@ func run(ctx context.Context, p plan) (_ *report, err error) {
 	if h.gateway, err = newGateway(ctx, p.dir); err != nil {
 		return nil, err
 	}
-	if h.receiver, err = newReceiver(p.seed); err != nil {
+	if p.chaos > 0 {
+		h.faults = &faults{}
+	}
+	if h.receiver, err = newReceiver(p.seed, h.faults); err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, h.receiver.close()) }()
 	if h.load, err = newLoad(p.seed, p.maxCalls, h.gateway.url(), h.receiver.url+"/steady"); err != nil {
 		return nil, err
 	}
+	h.load.rate = p.rate
 	defer h.gateway.kill()
 	ctx, cancel := context.WithCancel(ctx)
 	defer func() {
@@ -81,6 +92,9 @@ func (h *harness) trouble(ctx context.Context) error {
 		return err
 	}
 	h.load.start(ctx)
+	if h.chaos > 0 {
+		return h.storm(ctx)
+	}
 	for range h.kills {
 		answered := h.load.answered.Load()
 		if err := h.gateway.run(ctx, h.lifetime()); err != nil {
@@ -144,9 +158,9 @@ func (h *harness) burst(ctx context.Context, n int) {
 
 // prepare makes the endpoints, as soon as the gateway serves.
 func (h *harness) prepare(ctx context.Context) error {
-	for _, name := range []string{flakyEndpoint, tardyEndpoint} {
+	for _, name := range []string{flakyEndpoint, tardyEndpoint, orderedEndpoint} {
 		for {
-			_, err := h.load.api.CreateEndpoint(ctx, client.EndpointCreate{Name: name, URL: h.receiver.url + "/" + name})
+			_, err := h.load.api.CreateEndpoint(ctx, client.EndpointCreate{Name: name, URL: h.receiver.url + "/" + name, Ordered: name == orderedEndpoint})
 			if err == nil {
 				break
 			}
@@ -238,6 +252,11 @@ func (h *harness) sum() {
 	messages := h.receiver.received()
 	r.Violations = append(append(r.Violations, l.wrong...), h.receiver.wrong...)
 	r.judge(evidence{seed: h.seed, acknowledged: l.acknowledged, messages: messages, kills: h.moments, commit: h.commit})
+	r.judgeOrder(messages)
+	if h.faults != nil {
+		counts := h.faults.counts()
+		r.Faults = &counts
+	}
 	lines, err := os.ReadFile(h.gateway.path("runs"))
 	if err != nil {
 		r.violate("no command that runs at most once ever ran: %v", err)

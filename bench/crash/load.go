@@ -21,6 +21,7 @@ type load struct {
 	maxCalls int
 	api      *client.Client
 	callback string // the URL that is sent with calls
+	rate     int    // calls a second, about; 0: as many as there can be, with pauses. Some are in order then
 	stopping chan struct{}
 	clients  sync.WaitGroup
 
@@ -53,11 +54,26 @@ func (l *load) start(ctx context.Context) {
 					l.calls.Add(-1)
 					return
 				}
-				l.make(ctx, callOf(l.seed, number))
+				began := time.Now()
+				l.make(ctx, l.callOf(number))
+				if l.rate > 0 {
+					pause(ctx, time.Until(began.Add(time.Second*clients/time.Duration(l.rate))))
+					continue
+				}
 				pause(ctx, time.Duration(rand.IntN(30))*time.Millisecond)
 			}
 		})
 	}
+}
+
+// callOf is the call of a number; of a run with faults every tenth relayed one goes to the
+// ordered endpoint.
+func (l *load) callOf(number int) call {
+	c := callOf(l.seed, number)
+	if l.rate > 0 && c.endpoint == "" && c.path == pathRelay && number%10 == 0 {
+		c.endpoint = orderedEndpoint
+	}
+	return c
 }
 
 func (l *load) goesOn(ctx context.Context) bool {

@@ -38,17 +38,25 @@ func command(ctx context.Context, args []string) error {
 	flags.IntVar(&p.maxCalls, "calls", 400_000, "stop calling after so many")
 	flags.Uint64Var(&p.seed, "seed", rand.Uint64()%1_000_000, "what calls and moments are drawn from; one by chance, if it is not set")
 	flags.DurationVar(&p.commit, "commit", 500*time.Millisecond, "how long after an answer its commit may take; a duplicate is explained by a kill before that")
+	flags.DurationVar(&p.chaos, "chaos", 0, "break connections and kill now and then for so long, in place of -kills and -restarts")
+	flags.IntVar(&p.rate, "rate", 0, "calls a second, about; 0: as many as there can be")
+	maxRSS := flags.Int64("rss", 256, "MiB of memory that the gateway may take in a run with -chaos")
 	file := flags.String("json", "", "write the report to this file, too")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return nil
 	} else if err != nil {
 		return err
 	}
+	p.maxRSS = *maxRSS << 20
 	var err error
 	if p.dir, err = os.MkdirTemp("", "ringback-crash-"); err != nil {
 		return err
 	}
-	fmt.Printf("seed %d, %d kills, %d orderly restarts, in %s\n", p.seed, p.kills, p.restarts, p.dir)
+	if p.chaos > 0 {
+		fmt.Printf("seed %d, %v of faults and kills, in %s\n", p.seed, p.chaos, p.dir)
+	} else {
+		fmt.Printf("seed %d, %d kills, %d orderly restarts, in %s\n", p.seed, p.kills, p.restarts, p.dir)
+	}
 	r, err := run(ctx, p)
 	if err != nil {
 		return err

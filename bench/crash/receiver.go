@@ -29,6 +29,7 @@ type message struct {
 	event     string
 	errorCode string
 	resultURL string
+	sequence  int // in the line of the ordered endpoint; 0: it stands in none
 	receipts  []receipt
 }
 
@@ -46,6 +47,7 @@ func (m *message) delivered() bool {
 // what comes to /tardy it answers late.
 type receiver struct {
 	seed   uint64
+	faults *faults // nil: none
 	url    string
 	server *http.Server
 
@@ -54,18 +56,22 @@ type receiver struct {
 	wrong    []string
 }
 
-func newReceiver(seed uint64) (*receiver, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+func newReceiver(seed uint64, f *faults) (*receiver, error) {
+	from, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	r := &receiver{seed: seed, url: "http://" + listener.Addr().String(), messages: map[string]*message{}}
+	r := &receiver{seed: seed, faults: f, url: "http://" + from.Addr().String(), messages: map[string]*message{}}
+	if f != nil {
+		from = &listener{from, f}
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /steady", r.receive)
 	mux.HandleFunc("POST /"+flakyEndpoint, r.receive)
 	mux.HandleFunc("POST /"+tardyEndpoint, r.receive)
-	r.server = &http.Server{Handler: mux}
-	go func() { _ = r.server.Serve(listener) }() // ends with close
+	mux.HandleFunc("POST /"+orderedEndpoint, r.receive)
+	r.server = &http.Server{Handler: mux, ConnContext: withConn}
+	go func() { _ = r.server.Serve(from) }() // ends with close
 	return r, nil
 }
 
@@ -105,12 +111,15 @@ func (r *receiver) receive(w http.ResponseWriter, req *http.Request) {
 	flaky := req.URL.Path == "/"+flakyEndpoint
 	cut := flaky && chance < 3
 	refuse := flaky && !cut && chance < 30
-	got.taken = !cut && !refuse
+	fault := r.faults.cut(req)
+	got.taken = !cut && !refuse && fault == nil
 	got.ended = time.Now()
-	if err := r.keep(req.Header.Get("Webhook-Id"), body, got); err != nil {
+	if err := r.keep(req.Header, body, got); err != nil {
 		r.complain("%v", err)
 	}
 	switch {
+	case fault != nil:
+		fault()
 	case cut:
 		panic(http.ErrAbortHandler)
 	case refuse:
@@ -119,7 +128,8 @@ func (r *receiver) receive(w http.ResponseWriter, req *http.Request) {
 }
 
 // keep notes a receipt, and checks what it brought.
-func (r *receiver) keep(id string, body []byte, got receipt) error {
+func (r *receiver) keep(h http.Header, body []byte, got receipt) error {
+	id := h.Get("Webhook-Id")
 	var e envelope
 	if err := json.Unmarshal(body, &e); err != nil {
 		return fmt.Errorf("callback %s: %w", id, err)
@@ -133,6 +143,11 @@ func (r *receiver) keep(id string, body []byte, got receipt) error {
 	m := r.messages[id]
 	if m == nil {
 		m = &message{number: number, job: e.Data.Job.ID, event: e.Type, errorCode: e.Data.Error.Code, resultURL: e.Data.ResultURL}
+		if text := h.Get("Ringback-Sequence"); text != "" {
+			if m.sequence, err = strconv.Atoi(text); err != nil {
+				return fmt.Errorf("callback %s has the number %q", id, text)
+			}
+		}
 		r.messages[id] = m
 	}
 	m.receipts = append(m.receipts, got)

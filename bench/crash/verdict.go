@@ -28,7 +28,11 @@ type report struct {
 	Once             onceRuns   `json:"at_most_once"`
 	BodyFiles        int        `json:"body_files"`
 	Seconds          float64    `json:"seconds"`
-	Violations       []string   `json:"violations"`
+	// Of a run with faults.
+	Ordered    int          `json:"ordered,omitempty"` // messages of the ordered endpoint
+	PeakRSS    int64        `json:"peak_rss_bytes,omitempty"`
+	Faults     *faultCounts `json:"faults,omitempty"`
+	Violations []string     `json:"violations"`
 }
 
 // duplicates are receipts of a message that had been taken before.
@@ -173,6 +177,11 @@ func (r *report) String() string {
 	row("at_most_once", fmt.Sprintf("%d jobs, %d runs, %d interrupted, %d twice", r.Once.Jobs, r.Once.Runs, r.Once.Interrupted, r.Once.Twice))
 	row("large results compared", r.Large)
 	row("body files, all named", r.BodyFiles)
+	if f := r.Faults; f != nil {
+		row("faults", fmt.Sprintf("%d resets, %d black holes, %d slow connections, %d answers lost, %d cut", f.Resets, f.BlackHoles, f.Slow, f.Lost, f.Partial))
+		row("in order", r.Ordered)
+		row("memory, at most", fmt.Sprintf("%.0f MiB", float64(r.PeakRSS)/(1<<20)))
+	}
 	const shown = 20
 	for i, v := range r.Violations {
 		if i == shown {

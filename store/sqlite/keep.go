@@ -396,12 +396,12 @@ func (w *writer) scrub() error {
 	if w.broken {
 		return *w.store.failure.Load()
 	}
-	if w.copying {
+	err := w.conn.Exec("VACUUM")
+	if w.copying { // it had the log grow, and one that copies it is in the way
 		if w.endCheckpoint(<-w.copied); w.broken {
 			return *w.store.failure.Load()
 		}
 	}
-	err := w.conn.Exec("VACUUM")
 	if err == nil {
 		err = w.conn.BusyTimeout(scrubPatience)
 	}
