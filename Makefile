@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: demo test lint bench microbench crash chaos build fuzz help
+.PHONY: demo test lint vuln bench microbench crash chaos build fuzz help
 
 # What has benchmarks of its own; the first four are store, signatures, lanes, envelope.
 MICROBENCH := ./store/sqlite ./sign ./internal/window ./internal/callback ./internal/outbound ./internal/api
@@ -18,6 +18,9 @@ test: ## Run all tests, with the race detector
 lint: ## Check style and the packages' import rules
 	@scripts/setup.sh golangci-lint
 	.tools/bin/golangci-lint run ./...
+
+vuln: ## Look for known vulnerabilities in what is called (needs vuln.go.dev, or GOVULNDB)
+	go run golang.org/x/vuln/cmd/govulncheck@v1.1.4 ./...
 
 bench: ## Measure throughput and latency beside their in-memory limit (ARGS=-quick)
 	go run ./bench $(ARGS)
