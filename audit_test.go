@@ -42,6 +42,7 @@ var auditedRoutes = []auditedRoute{
 		bad: "/v1/apps/nobody", badBody: `{"policy":{"https":true}}`},
 	{route: "DELETE /v1/apps/{name}", admin: true, path: "/v1/apps/gone?confirm=gone", action: job.AppDelete, subject: "gone",
 		bad: "/v1/apps/nobody?confirm=nobody", prepare: func(t *testing.T, g *gateway) string {
+			t.Helper()
 			_, err := g.admin.CreateApp(t.Context(), "gone") // of others the erasure deletes entries
 			if err != nil {
 				t.Fatal(err)

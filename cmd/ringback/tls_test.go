@@ -123,13 +123,13 @@ func TestGatewayListensWithACertificateThatMayChange(t *testing.T) {
 	if _, state := shownCertificate(t, addr, &tls.Config{RootCAs: pool, NextProtos: []string{"http/1.1"}, MaxVersion: tls.VersionTLS12}); state.NegotiatedProtocol != "http/1.1" {
 		t.Errorf("%+v", state)
 	}
-	if conn, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}); err == nil { //nolint:gosec // it must be refused
+	if conn, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}); err == nil { // it must be refused
 		conn.Close()
 		t.Error("TLS 1.1 is spoken")
 	}
 
 	// A pair that does not fit together is refused, said once, and replaced when it does.
-	insecure := &tls.Config{InsecureSkipVerify: true} //nolint:gosec // which certificate it is shows in its name
+	insecure := &tls.Config{InsecureSkipVerify: true} // which certificate it is shows in its name
 	key, err := os.ReadFile(keyFile)
 	if err != nil {
 		t.Fatal(err)
