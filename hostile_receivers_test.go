@@ -101,15 +101,17 @@ func flooding(begin, s string) func(*peer) {
 
 // behaviour is one thing that a receiver may do, by its number in the list.
 type behaviour struct {
-	n     int
-	name  string
-	do    func(*peer)
-	tls   func(ca *certifier) *tls.Config // nil: plain http
-	url   string                          // in place of the receiver's own
-	want  string                          // delivered, retry, dead or refused
-	class []string                        // of the last attempt; none for delivered
-	cut   bool                            // the answer's body is marked as cut
-	kept  bool                            // the connection may be kept for the next callback
+	n    int
+	name string
+	do   func(*peer)
+	tls  func(ca *certifier) *tls.Config // nil: plain http
+	url  string                          // in place of the receiver's own
+	// want is delivered, retry, dead, refused, or held: the receiver wants to be left
+	// alone, and is, for an hour at most.
+	want  string
+	class []string // of the last attempt; none for delivered
+	cut   bool     // the answer's body is marked as cut
+	kept  bool     // the connection may be kept for the next callback
 	// hasty bounds an attempt tightly: the receiver lets it run into that.
 	hasty bool
 	large bool // the request is larger than any socket's buffer
@@ -176,8 +178,8 @@ func behaviours(elsewhere string) []behaviour {
 		{n: 21, name: "204 with a body", do: answering("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello"), want: "delivered"},
 		{n: 22, name: "415", do: status("415 Unsupported Media Type"), want: "dead", class: []string{"status_4xx"}, kept: true},
 		{n: 23, name: "410", do: status("410 Gone", "Retry-After: 1\r\n"), want: "dead", class: []string{"gone"}, kept: true},
-		{n: 24, name: "429, ten years", do: status("429 Too Many Requests", "Retry-After: 315360000\r\n"), want: "retry", class: []string{"throttled"}, kept: true},
-		{n: 26, name: "503 with a date", do: status("503 No", "Retry-After: Sun, 06 Nov 2094 08:49:37 GMT\r\n"), want: "retry", class: []string{"status_5xx"}, kept: true},
+		{n: 24, name: "429, ten years", do: status("429 Too Many Requests", "Retry-After: 315360000\r\n"), want: "held", class: []string{"throttled"}, kept: true},
+		{n: 26, name: "503 with a date", do: status("503 No", "Retry-After: Sun, 06 Nov 2094 08:49:37 GMT\r\n"), want: "held", class: []string{"status_5xx"}, kept: true},
 		{n: 26, name: "Location, Refresh and Alt-Svc on a 200", do: status("200 OK", "Location: http://"+elsewhere+"/\r\nRefresh: 0; url=http://"+elsewhere+"/\r\nAlt-Svc: h2=\""+elsewhere+"\"\r\n"), want: "delivered", kept: true},
 		{n: 27, name: "odd octets", do: answering("HTTP/1.1 200 " + odd + "\r\nX-Odd: " + odd + "x\r\nContent-Length: " + fmt.Sprint(len(odd)) + "\r\n\r\n" + odd), want: "delivered", kept: true},
 		{n: 28, name: "DNS stalls", url: "http://stalls.test/", want: "retry", class: []string{"timeout_dns"}, hasty: true},
@@ -197,7 +199,8 @@ func behaviours(elsewhere string) []behaviour {
 		class := string(job.StatusClass(code))
 		list = append(list, behaviour{n: 22, name: fmt.Sprint(code), do: status(fmt.Sprint(code) + " No"), want: "retry", class: []string{class}, kept: true})
 	}
-	for _, after := range []string{"-5", "Sun, 06 Nov 1994 08:49:37 GMT", "soon", "99999999999999999999999", ""} {
+	list = append(list, behaviour{n: 25, name: "Retry-After that overflows", do: status("429 No", "Retry-After: 99999999999999999999999\r\n"), want: "held", class: []string{"throttled"}, kept: true})
+	for _, after := range []string{"-5", "Sun, 06 Nov 1994 08:49:37 GMT", "soon", ""} {
 		list = append(list, behaviour{n: 25, name: "Retry-After: " + after, do: status("429 No", "Retry-After: "+after+"\r\n"), want: "retry", class: []string{"throttled"}, kept: true})
 	}
 	for name, frames := range map[string]string{
@@ -447,6 +450,26 @@ func TestAReceiverThatHoldsAnAttemptDelaysNobodyElse(t *testing.T) {
 	}
 }
 
+// wantHeld waits until the receiver has put off the only callback of a job.
+func (g *gateway) wantHeld(t *testing.T, id string, b behaviour) {
+	t.Helper()
+	eventually(t, "the receiver holds its lane", func() bool {
+		for c, err := range g.app.Callbacks(t.Context(), client.CallbackQuery{JobID: id}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.Status != "pending" {
+				t.Fatalf("%s %s", c.Status, c.LastError)
+			}
+			if c.Attempts == 1 && c.Waiting == job.WaitingRate {
+				wait := time.Until(c.NextAttemptAt.Time)
+				return slices.Contains(b.class, c.LastError) && wait > 50*time.Minute && wait <= time.Hour
+			}
+		}
+		return false
+	})
+}
+
 // survive delivers to a receiver that behaves as b says, and looks at what is left.
 func (g *gateway) survive(t *testing.T, side *gatewaySide, b behaviour, ca *certifier) {
 	t.Helper()
@@ -464,6 +487,10 @@ func (g *gateway) survive(t *testing.T, side *gatewaySide, b behaviour, ca *cert
 		call.Body = bytes.NewReader(large)
 	}
 	accepted := g.call(t, call)
+	if b.want == "held" {
+		g.wantHeld(t, accepted.ID, b)
+		return
+	}
 	c := g.settled(t, accepted.ID)
 	attempts := g.attempts(t, c.ID)
 	state, want := "delivered", 1
