@@ -65,6 +65,9 @@ type Options struct {
 	// DisableAfter is how long a registered endpoint may bring nothing but failures before
 	// it is disabled; 5 days, negative: for ever.
 	DisableAfter time.Duration
+	// SplitAdmin takes the routes of the admin key, and /metrics, out of Handler:
+	// AdminHandler serves them.
+	SplitAdmin bool
 	// Proxies may say by X-Forwarded-For on whose behalf they ask.
 	Proxies Proxies
 	// OriginConcurrency is how many callbacks may be under way to one origin, of all
@@ -236,13 +239,14 @@ func (g *Gateway) assemble(ctx context.Context) error {
 		UserAgent: "Ringback/" + opt.Version, Log: opt.Log, Now: opt.Now, Registerer: registry})
 	g.executor = executor.New(executor.Options{Store: g.store, Bodies: g.bodies, Seal: g.seal, Operations: runs, Owe: g.sender.Owe,
 		Disown: g.sender.Disown, Early: g.sender, Reader: g.store, RunURL: g.runURL, Asker: g.sender, Questions: g.store, Pauses: &g.pauses, Log: opt.Log, Now: opt.Now, Registerer: registry})
-	g.repair = repair.New(repair.Options{Store: g.store, Contract: g.sender.Contract, Owed: g.sender.OweUnclaimed, Waits: g.sender.Waits, Log: opt.Log, Now: opt.Now})
+	g.repair = repair.New(repair.Options{Store: g.store, Contract: g.sender.Contract, Owed: g.sender.OweUnclaimed, Waits: g.sender.Waits,
+		GiveUpAt: g.sender.GiveUpAt, Log: opt.Log, Now: opt.Now})
 	apiOptions := api.Options{Store: g.store, Repair: g.repair, Bodies: g.bodies, Seal: g.seal, Slots: g.executor, Runs: g.executor, CheckHeader: outbound.CheckHeader,
 		CheckURL: func(url string) error { _, err := g.client.Check(url); return err },
 		Owed:     g.sender.OweUnclaimed, OwedAccepted: g.sender.OweAccepted, Waits: g.sender.Waits, GiveUpAt: g.sender.GiveUpAt, Proof: opt.Proof, Prefix: opt.Prefix, PublicURL: opt.PublicURL, Dev: opt.Dev,
 		MaxWait: opt.MaxWait, BodyIdleTimeout: opt.BodyIdleTimeout, Log: opt.Log, Now: opt.Now, Version: opt.Version,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), Examples: g.examples, NoDocs: opt.NoDocs, NoDashboard: opt.NoDashboard, DevKeys: g.devKeys,
-		AdminKeyFixed: opt.AdminKey != "", Proxies: opt.Proxies}
+		AdminKeyFixed: opt.AdminKey != "", Proxies: opt.Proxies, SplitAdmin: opt.SplitAdmin}
 	for i, op := range operations {
 		if op.Name == UpstreamOperation && opt.Upstream != nil {
 			apiOptions.Upstream, apiOptions.Passthrough = &operations[i], api.NewPassthrough(opt.Upstream, opt.Log)
@@ -289,6 +293,10 @@ func hostOf(text string) string {
 
 // Handler serves the operations and the gateway's own routes.
 func (g *Gateway) Handler() http.Handler { return g.api }
+
+// AdminHandler serves the gateway's own routes, all of them, and no operations. It is
+// nil without Options.SplitAdmin.
+func (g *Gateway) AdminHandler() http.Handler { return g.api.Admin }
 
 // Run does the work until ctx is done. Then it takes nothing new, waits up to
 // DrainTimeout for what is under way, and returns; what is unfinished goes on at

@@ -229,3 +229,32 @@ func wantProblem(t *testing.T, err error, code string) {
 		t.Errorf("error %v, want %s", err, code)
 	}
 }
+
+func TestWhyACallbackHasNotArrived(t *testing.T) {
+	t.Parallel()
+	g := setup(t, operation("relay", "POST /relay", ringback.Relay(), once))
+	s := newSwitchable(t)
+	accepted := g.call(t, client.Call{Path: "/relay", CallbackURL: s.url + "/bar?token=hush", Body: strings.NewReader("x")})
+	c := g.settled(t, accepted.ID)
+	why, err := g.app.Why(t.Context(), c.ID)
+	if err != nil || why.Error == nil || why.Error.Class != "status_5xx" || why.Error.Status != 500 || len(why.Attempts) != 2 || why.Attempts[0].N != 2 || why.Do == "" {
+		t.Errorf("%+v, %v", why, err)
+	}
+	job, err := g.app.JobWhy(t.Context(), accepted.ID)
+	if err != nil || len(job.Callbacks) != 1 || job.Callbacks[0].Callback != c.ID || !strings.Contains(job.Summary, "1 dead") {
+		t.Errorf("%+v, %v", job, err)
+	}
+	polled := g.call(t, client.Call{Path: "/relay", Body: strings.NewReader("x")})
+	if job, err = g.app.JobWhy(t.Context(), polled.ID); err != nil || !strings.Contains(job.Summary, "no callback URL") || len(job.Callbacks) != 0 {
+		t.Errorf("%+v, %v", job, err)
+	}
+	stranger := g.client(t, g.key[:len(g.key)-1])
+	_, err = stranger.Why(t.Context(), c.ID)
+	wantProblem(t, err, "unauthenticated")
+	for _, id := range []string{"cb_nonsense", accepted.ID} {
+		_, err = g.app.Why(t.Context(), id)
+		wantProblem(t, err, "not_found")
+	}
+	_, err = g.app.JobWhy(t.Context(), c.ID)
+	wantProblem(t, err, "not_found")
+}

@@ -36,6 +36,8 @@ type Call struct {
 	// operation leaves that to its callers; empty: as endpoint or operation have it.
 	CallbackMethod string
 	CallbackFormat string
+	// When, where the operation leaves it to its callers.
+	Schedule Schedule
 
 	// IdempotencyKey makes a repetition of the call answer with the first one's job.
 	// Empty: one of the client's own for each Call, where Options.Attempts allows several.
@@ -164,6 +166,12 @@ func (call *Call) query(own string) string {
 		{"callbackState", call.State},
 		{"callbackMethod", call.CallbackMethod},
 		{"callbackFormat", call.CallbackFormat},
+		{"callbackDelay", duration(call.Schedule.CallbackDelay)},
+		{"callbackDeliverAt", moment(call.Schedule.CallbackDeliverAt)},
+		{"callbackExpiresIn", duration(call.Schedule.CallbackExpiresIn)},
+		{"runDelay", duration(call.Schedule.RunDelay)},
+		{"runAt", moment(call.Schedule.RunAt)},
+		{"runExpiresIn", duration(call.Schedule.RunExpiresIn)},
 	} {
 		if p.value != "" {
 			parts = append(parts, p.name+"="+url.QueryEscape(p.value))

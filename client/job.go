@@ -4,25 +4,29 @@ import "encoding/json"
 
 // AcceptedJob is the answer to a call: 202, the work goes on.
 type AcceptedJob struct {
-	ID        string      `json:"id" doc:"The job's id." example:"job_01kf3q8m2xe5zr0v7w4h9c6d1t"`
-	Operation string      `json:"operation" doc:"The operation that was called." example:"scan"`
-	Status    string      `json:"status" enum:"accepted,running,waiting,succeeded,failed,canceled,expired" doc:"Where the job stands." example:"accepted"`
-	CreatedAt Time        `json:"created_at" format:"date-time" doc:"When the call was accepted."`
-	Links     Links       `json:"links" doc:"Where to follow the job."`
-	Callback  JobCallback `json:"callback,omitzero" doc:"Where its callbacks go; absent for a job that can only be polled."`
+	ID           string      `json:"id" doc:"The job's id." example:"job_01kf3q8m2xe5zr0v7w4h9c6d1t"`
+	Operation    string      `json:"operation" doc:"The operation that was called." example:"scan"`
+	Status       string      `json:"status" enum:"accepted,running,waiting,succeeded,failed,canceled,expired" doc:"Where the job stands." example:"accepted"`
+	CreatedAt    Time        `json:"created_at" format:"date-time" doc:"When the call was accepted."`
+	ScheduledFor Time        `json:"scheduled_for,omitzero" format:"date-time" doc:"When it begins at the earliest; absent: at once."`
+	Links        Links       `json:"links" doc:"Where to follow the job."`
+	Callback     JobCallback `json:"callback,omitzero" doc:"Where its callbacks go; absent for a job that can only be polled."`
 	// Destinations begin with Callback.
 	Destinations []JobCallback `json:"destinations,omitempty" nullable:"false" doc:"All places where its callbacks go, where there are several."`
 }
 
 // Job is one accepted call of an operation.
 type Job struct {
-	ID         string `json:"id" doc:"The job's id." example:"job_01kf3q8m2xe5zr0v7w4h9c6d1t"`
-	Operation  string `json:"operation" doc:"The operation that was called." example:"scan"`
-	Status     string `json:"status" enum:"accepted,running,waiting,succeeded,failed,canceled,expired" doc:"Where the job stands; from succeeded on it is final." example:"succeeded"`
-	CreatedAt  Time   `json:"created_at" format:"date-time" doc:"When the call was accepted."`
-	StartedAt  Time   `json:"started_at,omitzero" format:"date-time" doc:"When the first attempt began."`
-	FinishedAt Time   `json:"finished_at,omitzero" format:"date-time" doc:"When the status became final."`
-	Attempts   int    `json:"attempts" doc:"How many attempts of the backend have begun." example:"1"`
+	ID           string `json:"id" doc:"The job's id." example:"job_01kf3q8m2xe5zr0v7w4h9c6d1t"`
+	Operation    string `json:"operation" doc:"The operation that was called." example:"scan"`
+	Status       string `json:"status" enum:"accepted,running,waiting,succeeded,failed,canceled,expired" doc:"Where the job stands; from succeeded on it is final." example:"succeeded"`
+	CreatedAt    Time   `json:"created_at" format:"date-time" doc:"When the call was accepted."`
+	Waiting      string `json:"waiting,omitempty" doc:"Why an accepted job does not begin yet." example:"scheduled"`
+	ScheduledFor Time   `json:"scheduled_for,omitzero" format:"date-time" doc:"When it begins at the earliest; absent: at once."`
+	ExpiresAt    Time   `json:"expires_at,omitzero" format:"date-time" doc:"From when on no attempt of the backend begins any more."`
+	StartedAt    Time   `json:"started_at,omitzero" format:"date-time" doc:"When the first attempt began."`
+	FinishedAt   Time   `json:"finished_at,omitzero" format:"date-time" doc:"When the status became final."`
+	Attempts     int    `json:"attempts" doc:"How many attempts of the backend have begun." example:"1"`
 	// Progress is any JSON.
 	Progress json.RawMessage `json:"progress,omitempty" doc:"What the backend said last of how far it is."`
 	Error    *JobError       `json:"error,omitempty" doc:"Why the last attempt failed; of a failed or expired job: why there is no result."`

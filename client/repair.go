@@ -117,6 +117,7 @@ type WhyWaiting struct {
 	Means string `json:"means" doc:"What that means."`
 	Until Time   `json:"until,omitzero" format:"date-time" doc:"Until when at least, if that is known."`
 	Since Time   `json:"since,omitzero" format:"date-time" doc:"Since when, if that is known."`
+	By    string `json:"by,omitempty" doc:"Who wanted it so: of a pause, an app, admin or gateway; of a disabled endpoint manual, gone or failing."`
 	// Behind is the callback that comes first, for order.
 	Behind string `json:"behind,omitempty" doc:"The callback that comes before it."`
 }

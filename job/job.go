@@ -64,9 +64,9 @@ type Request struct {
 	Header   http.Header
 	// Params are the path parameters of the operation's route, decoded.
 	Params map[string]string
-	// Authorization is sealed: the value of the header of that name, and behind a
-	// line feed that of Cookie, where they belong to the upstream; nil otherwise. It
-	// is gone once the job has ended.
+	// Authorization is sealed: the value of the header of that name, where it belongs
+	// to the upstream, and behind a line feed that of Cookie; nil where there is neither.
+	// It is gone once the job has ended.
 	Authorization []byte
 	Body          Body
 	// Trace is the request's trace context, to go on in backend and callbacks.

@@ -248,7 +248,8 @@ type Deliveries interface {
 	StartAttempt(ctx context.Context, id ID, n int, at time.Time, await bool) error
 	// SettleAttempt stores the end of an attempt and the callback's next state. An
 	// early callback whose job has ended is discarded where it would be Pending
-	// again. With an early one's end those that waited for it alone are due.
+	// again. One that is dead without any attempt gets the LastError ClassGaveUp. With
+	// an early one's end those that waited for it alone are due.
 	SettleAttempt(context.Context, Settlement) error
 	// Resend makes a callback that is delivered, dead or discarded pending again,
 	// due at now, for another round of attempts until giveUp. A pending one is

@@ -75,6 +75,7 @@ endpoint, if it has one.`,
 	f.StringVar(&call.CallbackFormat, "callback-format", "", "the form of the callback, where the operation leaves it to you")
 	f.StringSliceVar(&call.Events, "events", nil, "the events to call back for: accepted,running,progress,succeeded,failed,canceled,expired; the last four if not given")
 	f.StringVar(&call.State, "state", "", "a text that comes back with the callback")
+	scheduleFlags(f, &call.Schedule)
 	f.StringVar(&call.IdempotencyKey, "idempotency-key", "", "makes a repeated call answer with the first one's job")
 	f.BoolVarP(&wait, "wait", "w", false, "wait for the result and print it")
 	return cmd

@@ -64,7 +64,7 @@ func (c *cli) showWhy(w *client.Why) error {
 		{"why", w.Summary},
 	}
 	if wait := w.Waiting; wait != nil {
-		f = append(f, fields{{"waiting for", wait.For}, {"behind", wait.Behind}, {"since", local(wait.Since)}, {"until", local(wait.Until)}}...)
+		f = append(f, fields{{"waiting for", wait.For}, {"behind", wait.Behind}, {"by", wait.By}, {"since", local(wait.Since)}, {"until", local(wait.Until)}}...)
 	}
 	if e := w.Error; e != nil {
 		f = append(f, fields{{"error", e.Class}, {"whose", e.Side}}...)

@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"net"
+	"net/http"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -126,7 +129,7 @@ func refuseUnknownShells(root *cobra.Command) {
 
 // addGatewayFlags adds which gateway is asked, and as whom.
 func (c *cli) addGatewayFlags(flags *pflag.FlagSet) {
-	flags.StringVar(&c.url, "url", cmp.Or(os.Getenv("RINGBACK_URL"), defaultURL), "the gateway (RINGBACK_URL)")
+	flags.StringVar(&c.url, "url", cmp.Or(os.Getenv("RINGBACK_URL"), defaultURL), "the gateway, or unix:PATH (RINGBACK_URL)")
 	// The key is no default value, which help would show.
 	flags.StringVar(&c.key, "key", "", "the app's key, or the admin key for app and key --app (RINGBACK_KEY)")
 	flags.StringVar(&c.prefix, "prefix", os.Getenv("RINGBACK_PREFIX"), "of the gateway's own routes: /.ringback with --upstream (RINGBACK_PREFIX)")
@@ -154,8 +157,13 @@ func needsCommand(group string) func(*cobra.Command, []string) error {
 
 // gateway is the client of the gateway that the flags name.
 func (c *cli) gateway() (*client.Client, error) {
-	gw, err := client.New(c.url, cmp.Or(c.key, os.Getenv("RINGBACK_KEY")),
-		client.Options{Prefix: c.prefix, UserAgent: "ringback/" + buildVersion(), Attempts: 1})
+	at, opt := c.url, client.Options{Prefix: c.prefix, UserAgent: "ringback/" + buildVersion(), Attempts: 1}
+	if path, ok := strings.CutPrefix(at, "unix:"); ok {
+		at, opt.Transport = "http://localhost", &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		}}
+	}
+	gw, err := client.New(at, cmp.Or(c.key, os.Getenv("RINGBACK_KEY")), opt)
 	if err != nil {
 		return nil, usagef("%w", err)
 	}

@@ -28,6 +28,7 @@ type configKey struct{ key, usage string }
 // The values that have flags: each stands for the key of its name.
 var configKeys = []configKey{
 	{"listen", "the address to listen on; 127.0.0.1:8080 by default"},
+	{"admin_listen", "the address of the admin key's routes and of /metrics; --listen by default"},
 	{"store", "the store, sqlite:FILE; sqlite:ringback.db by default"},
 	{"bodies", "where large bodies are kept, dir:FOLDER; beside the store by default"},
 	{"upstream", "the origin of an API to put the gateway in front of"},
@@ -123,7 +124,13 @@ func (c *cli) serve(ctx context.Context, s *config.Settings) error {
 	if s.Options.PublicURL == "" && isUnspecified(s.Listen) {
 		log.Warn("public_url is not set: links in callbacks lead to this machine only", "links", srv.URL())
 	}
+	if s.Options.PublicURL == "" && strings.HasPrefix(s.Listen, "unix:") {
+		log.Warn("public_url is not set: links in callbacks are no URLs")
+	}
 	about := []any{"url", srv.URL(), "store", s.Store, "operations", len(s.Options.Operations), "version", buildVersion()}
+	if s.AdminListen != "" {
+		about = append(about, "admin", srv.adminURL)
+	}
 	if s.Options.Upstream != nil {
 		about = append(about, "upstream", origin(s.Options.Upstream))
 	}

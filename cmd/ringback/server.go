@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -38,7 +39,12 @@ type server struct {
 	http    *http.Server
 	url     string
 	ln      net.Listener
-	drain   time.Duration
+	// admin, adminLn and adminURL are those of the admin key's routes, nil and empty
+	// where these have no listener of their own.
+	admin    *http.Server
+	adminLn  net.Listener
+	adminURL string
+	drain    time.Duration
 
 	stop    context.CancelFunc // ends the gateway's work
 	failed  chan error         // of what has ended unasked
@@ -80,29 +86,28 @@ func takeOver(ctx context.Context, s *config.Settings, log *slog.Logger) (*serve
 // openServer takes the address, opens the store and puts the gateway together:
 // callers can connect, and wait for Start. It leaves nothing open where it fails.
 func openServer(ctx context.Context, s *config.Settings, log *slog.Logger) (_ *server, err error) {
-	ln, err := net.Listen("tcp", s.Listen)
-	if err != nil {
-		return nil, &failure{code: exitFailure, err: fmt.Errorf("listen: %w", err), hint: "--listen HOST:PORT takes another address"}
-	}
-	srv := &server{ln: ln, stop: func() {}, failed: make(chan error, 2), url: "http://" + reachable(ln.Addr())}
+	srv := &server{stop: func() {}, failed: make(chan error, 3)}
 	var cert *certificate
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, ln.Close(), srv.closeStore())
+			err = errors.Join(err, srv.closeListeners(), srv.closeStore())
 		}
 	}()
+	if err := srv.listen(s); err != nil {
+		return nil, err
+	}
 	if s.TLS != nil {
 		if cert, err = openCertificate(*s.TLS, log); err != nil {
 			return nil, err
 		}
-		srv.url = "https://" + reachable(ln.Addr())
+		srv.url, srv.adminURL = secured(srv.url), secured(srv.adminURL)
 	}
 	if srv.store, err = sqlite.Open(ctx, s.Store, sqlite.Options{}); err != nil {
 		return nil, storeFailure(s.Store, err)
 	}
 	opt := s.Options
 	opt.Log, opt.Version = log, buildVersion()
-	if opt.PublicURL == "" {
+	if opt.PublicURL == "" && !strings.HasPrefix(srv.url, "unix:") {
 		opt.PublicURL = srv.url
 	}
 	keys, err := loadSealKeys(ctx, s, srv.store)
@@ -114,21 +119,79 @@ func openServer(ctx context.Context, s *config.Settings, log *slog.Logger) (_ *s
 	if err != nil {
 		return nil, gatewayFailure(s, err)
 	}
-	srv.http = &http.Server{
-		Handler:           srv.gateway.Handler(),
-		ReadHeaderTimeout: readHeaderTimeout,
-		IdleTimeout:       idleTimeout,
-		WriteTimeout:      writeTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	srv.http = newHTTPServer(srv.gateway.Handler(), cert, isSocket(srv.ln), log)
+	if srv.adminLn != nil {
+		srv.admin = newHTTPServer(srv.gateway.AdminHandler(), cert, isSocket(srv.adminLn), log)
 	}
-	cert.secure(srv.http)
 	srv.drain = cmp.Or(opt.DrainTimeout, ringback.DefaultDrainTimeout)
 	if srv.control, err = openControl(s.Store, controlAnswers(s, srv.gateway, srv.store)); err != nil {
 		// Not every file system has sockets, and a gateway without one still works.
 		log.Warn("no backup can be made while the gateway runs", "error", err)
 	}
 	return srv, nil
+}
+
+// newHTTPServer makes a server whose callers have a time for each thing they do. A
+// Unix socket has no need for TLS.
+func newHTTPServer(h http.Handler, cert *certificate, socket bool, log *slog.Logger) *http.Server {
+	s := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		WriteTimeout:      writeTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	if !socket {
+		cert.secure(s)
+	}
+	return s
+}
+
+// listen takes the addresses.
+func (s *server) listen(conf *config.Settings) (err error) {
+	connections := cmp.Or(conf.MaxConnections, defaultMaxConnections)
+	if s.ln, err = listenOn(conf.Listen, connections); err != nil {
+		return &failure{code: exitFailure, err: fmt.Errorf("listen: %w", err), hint: "--listen HOST:PORT takes another address"}
+	}
+	s.url = urlOf(conf.Listen, s.ln)
+	if conf.AdminListen == "" {
+		return nil
+	}
+	if s.adminLn, err = listenOn(conf.AdminListen, connections); err != nil {
+		return &failure{code: exitFailure, err: fmt.Errorf("listen: %w", err), hint: "--admin-listen HOST:PORT takes another address"}
+	}
+	s.adminURL = urlOf(conf.AdminListen, s.adminLn)
+	return nil
+}
+
+func isSocket(ln net.Listener) bool { return ln.Addr().Network() == "unix" }
+
+// urlOf is how a listener can be called from this machine: a URL, or unix:PATH.
+func urlOf(address string, ln net.Listener) string {
+	if isSocket(ln) {
+		return address
+	}
+	return "http://" + reachable(ln.Addr())
+}
+
+// secured is a URL with TLS; a socket has none.
+func secured(url string) string {
+	if rest, ok := strings.CutPrefix(url, "http://"); ok {
+		return "https://" + rest
+	}
+	return url
+}
+
+// closeListeners closes what is open.
+func (s *server) closeListeners() error {
+	var errs []error
+	for _, ln := range []net.Listener{s.ln, s.adminLn} {
+		if ln != nil {
+			errs = append(errs, ln.Close())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // reachable is how the address that was bound can be called from this machine.
@@ -182,6 +245,13 @@ func (s *server) Start() {
 			s.failed <- err
 		}
 	})
+	if s.admin != nil {
+		s.working.Go(func() {
+			if err := serveOn(s.admin, s.adminLn); err != nil {
+				s.failed <- err
+			}
+		})
+	}
 }
 
 // URL is where the server can be called, without a slash at the end.
@@ -205,12 +275,17 @@ func (s *server) Close() error {
 		s.stop()
 		ctx, cancel := context.WithTimeout(context.Background(), s.drain)
 		defer cancel()
-		if err := s.http.Shutdown(ctx); err != nil {
-			s.closed = s.http.Close()
+		for _, h := range []*http.Server{s.http, s.admin} {
+			if h == nil {
+				continue
+			}
+			if err := h.Shutdown(ctx); err != nil {
+				s.closed = errors.Join(s.closed, h.Close())
+			}
 		}
 		s.working.Wait()
-		// Serve has closed the listener, unless it never ran.
-		_ = s.ln.Close()
+		// Serve has closed the listeners, unless it never ran.
+		_ = s.closeListeners()
 		s.closed = errors.Join(s.closed, s.control.Close(), s.closeStore())
 	})
 	return s.closed

@@ -80,6 +80,9 @@ type Options struct {
 
 	Prefix    string // of the gateway's own routes: "" or "/.ringback"
 	PublicURL string // what links are made of, without a slash at the end; "" for relative links
+	// SplitAdmin takes what needs the admin key, and what tells of the inside, out of
+	// the API's own handler: API.Admin serves it.
+	SplitAdmin bool
 	// AdminKeyFixed: the admin key comes from the configuration, at each start.
 	AdminKeyFixed bool
 	// Proxies may say on whose behalf they ask.
@@ -130,6 +133,9 @@ type API struct {
 	// changing makes reading and writing endpoints or a secret one step.
 	changing sync.Mutex
 	http.Handler
+	// Admin serves the gateway's own routes, all of them, and no operations. It is nil
+	// without Options.SplitAdmin.
+	Admin http.Handler
 }
 
 // New puts the API together. It fails where the operations' routes or

@@ -46,7 +46,7 @@ func (v view) Header(name string) (string, bool, error) {
 
 // Query is a parameter of the request's query, decoded once.
 func (v view) Query(name string) (value string, ok bool, err error) {
-	if i := choiceOfParameter(name); i >= 0 { // decoded already
+	if i := v.c.op.choiceOf(name); i >= 0 { // decoded already
 		return v.c.asked[i].value, v.c.asked[i].place == place{name: name}, nil
 	}
 	where := place{name: name}

@@ -37,7 +37,7 @@ func CheckOperation(o job.Operation, opt Options) []*OperationError {
 	if err := a.contractSignature(o.Callback); err != nil {
 		errs = append(errs, &OperationError{Field: "callback.signature", Err: err})
 	}
-	return append(errs, op.contract()...)
+	return append(append(errs, checkSchedule(o)...), op.contract()...)
 }
 
 // RouteParameters are the names of the path parameters in a route.

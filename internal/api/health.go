@@ -14,13 +14,17 @@ type health struct {
 	Version string `json:"version,omitempty"`
 }
 
-// healthz says that the process answers.
-func (a *API) healthz(w http.ResponseWriter, _ *http.Request) {
-	writeHealth(w, health{Status: "ok", Version: a.opt.Version})
+// healthz says that the process answers, and to the public no more.
+func (a *API) healthz(w http.ResponseWriter, s side) {
+	h := health{Status: "ok"}
+	if s != sidePublic {
+		h.Version = a.opt.Version
+	}
+	writeHealth(w, h)
 }
 
 // readyz says whether the gateway can take in calls, and why not.
-func (a *API) readyz(w http.ResponseWriter, r *http.Request) {
+func (a *API) readyz(w http.ResponseWriter, r *http.Request, s side) {
 	if a.watch.draining() {
 		p := kindUnavailable.problem("the gateway is shutting down")
 		p.retryAfter = unavailableSeconds
@@ -30,7 +34,7 @@ func (a *API) readyz(w http.ResponseWriter, r *http.Request) {
 	if err := a.opt.Store.Ready(r.Context()); err != nil {
 		a.opt.Log.WarnContext(r.Context(), "not ready", "error", err)
 		p := kindUnavailable.problem("the store cannot be asked")
-		if errors.Is(err, job.ErrUnavailable) {
+		if errors.Is(err, job.ErrUnavailable) && s != sidePublic {
 			p.Detail = err.Error() // its own words: a full disk, an unreachable database
 		}
 		p.retryAfter = unavailableSeconds

@@ -21,13 +21,14 @@ type call struct {
 	app  job.App // who's
 	path string  // escaped, as received
 
-	prefer preferences
-	asked  asked
-	events []job.Event
-	method string
-	format string
-	key    string      // Idempotency-Key
-	first  job.Receipt // of the call that came with it before, where one did
+	prefer   preferences
+	asked    asked
+	events   []job.Event
+	method   string
+	format   string
+	schedule schedule
+	key      string      // Idempotency-Key
+	first    job.Receipt // of the call that came with it before, where one did
 
 	// Where the choice of targets stands: what is to be looked at next, whether the
 	// first destination has one, and which steps are done.
@@ -114,9 +115,6 @@ func (c *call) identify() (p *Problem) {
 // readHead checks all that can be known before the body is read, so that the body
 // of a call that will be refused is never asked for.
 func (c *call) readHead() (p *Problem) {
-	if c.op.Deadline > 0 {
-		c.job.Deadline = c.job.CreatedAt.Add(c.op.Deadline)
-	}
 	if c.job.Request.Params, p = c.op.pathValues(c.r); p != nil {
 		return p
 	}
@@ -132,6 +130,9 @@ func (c *call) readHead() (p *Problem) {
 	if p = c.readShape(); p != nil {
 		return p
 	}
+	if p = c.readSchedule(); p != nil {
+		return p
+	}
 	if p = c.readHeader(); p != nil {
 		return p
 	}
@@ -141,7 +142,7 @@ func (c *call) readHead() (p *Problem) {
 // accept stores the job. A call that repeats another one gets that one's receipt.
 func (c *call) accept(fingerprint [32]byte) (job.Receipt, *Problem) {
 	a := c.api
-	acceptance := job.Acceptance{Job: c.job, Claimed: a.opt.Slots.Reserve(c.job), Key: c.key, Fingerprint: fingerprint}
+	acceptance := job.Acceptance{Job: c.job, Claimed: c.job.ScheduledAt.IsZero() && a.opt.Slots.Reserve(c.job), Key: c.key, Fingerprint: fingerprint}
 	if acceptance.Claimed { // nothing waits before it
 		acceptance.Finish = a.opt.Slots.Instantly(c.r.Context(), c.job)
 	}

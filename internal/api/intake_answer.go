@@ -108,6 +108,10 @@ func (c *call) appendAccepted(b []byte, self string) []byte {
 	b = append(b, c.op.Name...)
 	b = append(b, `","status":"accepted","created_at":"`...)
 	b = c.job.CreatedAt.UTC().AppendFormat(b, createdLayout)
+	if at := c.job.ScheduledAt; !at.IsZero() {
+		b = append(b, `","scheduled_for":"`...)
+		b = at.UTC().AppendFormat(b, createdLayout)
+	}
 	b = append(b, `","links":{"self":`...)
 	b = appendQuoted(b, self, "")
 	b = append(b, `,"result":`...)

@@ -6,16 +6,16 @@ import (
 	"strings"
 )
 
-// readHeader takes over the headers that the backend will see. In front of an
-// upstream Authorization and Cookie are the upstream's, and kept sealed.
-func (c *call) readHeader() *Problem {
+// readHeader takes over the headers that the backend will see. Cookie is kept sealed,
+// and so is, in front of an upstream, Authorization, which is the upstream's there.
+func (c *call) readHeader() (p *Problem) {
 	c.job.Request.Header = c.op.endToEnd(c.r.Header)
-	if c.api.opt.Upstream == nil {
-		return nil
+	authorization := ""
+	if c.api.opt.Upstream != nil {
+		// The upstream sees the host that its callers name, now or later.
+		c.job.Request.Header["Host"] = []string{c.r.Host}
+		authorization, p = singleHeader(c.r.Header, authorizationHeader)
 	}
-	// The upstream sees the host that its callers name, now or later.
-	c.job.Request.Header["Host"] = []string{c.r.Host}
-	authorization, p := singleHeader(c.r.Header, authorizationHeader)
 	cookie := strings.Join(c.job.Request.Header["Cookie"], "; ") // RFC 9113 §8.2.3
 	delete(c.job.Request.Header, "Cookie")
 	if authorization != "" || cookie != "" {
@@ -31,7 +31,7 @@ func (op *operation) endToEnd(h http.Header) http.Header {
 	connection := h["Connection"]
 	for name, values := range h {
 		switch {
-		case isOwnHeader(name) || slices.Contains(op.ownHeaders, name):
+		case isOwnHeader(name) || op.isChoice(name) || slices.Contains(op.ownHeaders, name):
 		case connection != nil && isNamed(connection, name):
 		default:
 			out[name] = values
@@ -49,8 +49,12 @@ func isOwnHeader(name string) bool {
 		authorizationHeader, "Ringback-Key", "Idempotency-Key", "Prefer", "Traceparent", "Tracestate":
 		return true
 	}
-	return strings.HasPrefix(name, "X-Callback") &&
-		slices.ContainsFunc(choices[:], func(c choice) bool { return c.header == name })
+	return false
+}
+
+func (op *operation) isChoice(name string) bool {
+	return (strings.HasPrefix(name, "X-Callback") || strings.HasPrefix(name, "X-Run")) &&
+		slices.ContainsFunc(op.choices(), func(c choice) bool { return c.header == name })
 }
 
 // isNamed tells whether a Connection header names another header.

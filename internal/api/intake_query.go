@@ -11,7 +11,7 @@ import (
 	"github.com/ringback/ringback/job"
 )
 
-// choice is one thing that a caller may choose about its callbacks.
+// choice is one thing that a caller may choose about its callbacks, or about the job.
 type choice struct {
 	query  string // the parameter's name, in exactly this spelling
 	header string
@@ -25,6 +25,12 @@ const (
 	chooseEvents
 	chooseMethod
 	chooseFormat
+	chooseDelay
+	chooseDeliverAt
+	chooseExpires
+	chooseRunDelay // from here on about the job
+	chooseRunAt
+	chooseRunExpires
 	choiceCount
 )
 
@@ -35,10 +41,17 @@ var choices = [choiceCount]choice{
 	chooseEvents:   {"callbackEvents", "X-Callback-Events", "events"},
 	chooseMethod:   {"callbackMethod", "X-Callback-Method", "method"},
 	chooseFormat:   {"callbackFormat", "X-Callback-Format", "format"},
+
+	chooseDelay:      {"callbackDelay", "X-Callback-Delay", "delay"},
+	chooseDeliverAt:  {"callbackDeliverAt", "X-Callback-Deliver-At", "delay"},
+	chooseExpires:    {"callbackExpiresIn", "X-Callback-Expires-In", "expires"},
+	chooseRunDelay:   {"runDelay", "X-Run-Delay", "delay"},
+	chooseRunAt:      {"runAt", "X-Run-At", "delay"},
+	chooseRunExpires: {"runExpiresIn", "X-Run-Expires-In", "expires"},
 }
 
 // offered are the words that an operation may put into callback.caller_may.
-var offered = []string{"url", "state", "events", "method", "format"}
+var offered = []string{"url", "state", "events", "method", "format", "delay", "expires"}
 
 // maxStateBytes bounds what a caller has echoed.
 const maxStateBytes = 4 << 10
@@ -53,13 +66,13 @@ type asked [choiceCount]struct {
 // these parameters; what is left keeps its octets.
 func (op *operation) readAsked(r *http.Request) (got asked, rest string, p *Problem) {
 	rest = cutQuery(r.URL.RawQuery, func(name, raw string) bool {
-		i := choiceOfParameter(name)
+		i := op.choiceOf(name)
 		if i >= 0 && p == nil {
 			p = got.setParameter(i, raw)
 		}
 		return i >= 0 || slices.Contains(op.ownParameters, name)
 	})
-	for i := range choices {
+	for i := range op.choices() {
 		values := r.Header[choices[i].header]
 		switch {
 		case p != nil || len(values) == 0:
@@ -79,10 +92,31 @@ func (op *operation) readAsked(r *http.Request) (got asked, rest string, p *Prob
 }
 
 func choiceOfParameter(name string) int {
-	if !strings.HasPrefix(name, "callback") { // nearly always
+	if !strings.HasPrefix(name, "callback") && !strings.HasPrefix(name, "run") { // nearly always
 		return -1
 	}
 	return slices.IndexFunc(choices[:], func(c choice) bool { return c.query == name })
+}
+
+// choices are those that are the gateway's: what an upstream knows by the names of those
+// about the job is its own.
+func (op *operation) choices() []choice {
+	if op.isUpstream() {
+		return choices[:chooseRunDelay]
+	}
+	return choices[:]
+}
+
+func (op *operation) isUpstream() bool {
+	return op.api != nil && op.api.opt.Upstream != nil && op.Name == op.api.opt.Upstream.Name
+}
+
+func (op *operation) choiceOf(name string) int {
+	i := choiceOfParameter(name)
+	if i >= chooseRunDelay && op.isUpstream() {
+		return -1
+	}
+	return i
 }
 
 func (got *asked) setParameter(i int, raw string) *Problem {

@@ -80,6 +80,9 @@ func (a *API) newOperation(o job.Operation) (*operation, error) {
 			return nil, fmt.Errorf("callback.caller_may: %q is none of: %s", word, strings.Join(offered, ", "))
 		}
 	}
+	if errs := checkSchedule(o); len(errs) > 0 {
+		return nil, errs[0]
+	}
 	if errs := op.contract(); len(errs) > 0 {
 		return nil, errs[0]
 	}

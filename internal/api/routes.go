@@ -31,18 +31,46 @@ func (a *API) routes() (http.Handler, error) {
 			return nil, fmt.Errorf("operation %s: the route %q belongs to the gateway; set a prefix for its own routes", op.Name, op.Route)
 		}
 	}
-	own := a.ownRoutes()
-	h := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	side := sideBoth
+	if a.opt.SplitAdmin {
+		side = sidePublic
+		a.Admin = a.guarded(a.ownRoutes(sideAdmin))
+	}
+	own := a.ownRoutes(side)
+	return a.guarded(http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if a.isOwn(r.URL.Path) {
 			own.ServeHTTP(w, r)
 			return
 		}
 		operations.ServeHTTP(w, r)
-	}))
+	}))), nil
+}
+
+// guarded is what every handler of the gateway has round it.
+func (a *API) guarded(h http.Handler) http.Handler {
 	if a.opt.Dev {
 		h = devGuard(h)
 	}
-	return a.answered(h), nil
+	return a.answered(h)
+}
+
+// side says for whom routes are served.
+type side int
+
+const (
+	sideBoth   side = iota // all on one address
+	sidePublic             // what needs the admin key, and what tells of the inside, is elsewhere
+	sideAdmin              // everything but operations and pages
+)
+
+// onThe fits who may use a route to a side: on the public one there is no admin. It
+// is false where nobody is left.
+func (who access) onThe(s side) (access, bool) {
+	if s != sidePublic || !slices.Contains(who.schemes, schemeAdmin) {
+		return who, true
+	}
+	who.check, who.schemes = appOnly.check, appOnly.schemes
+	return who, who.app
 }
 
 // isOwn tells whether a path is one of the gateway's own.
@@ -67,16 +95,16 @@ func (a *API) isOwn(path string) bool {
 	return strings.HasPrefix(rest, "/v1/")
 }
 
-func (a *API) ownRoutes() http.Handler {
+func (a *API) ownRoutes(s side) http.Handler {
 	mux := http.NewServeMux()
-	a.newV1(mux)
+	a.newV1(mux, s)
 	operations := sync.OnceValue(a.describe)
 	// Made when it is asked for, which most gateways never are, and of routes of its
 	// own: those in use read their schemas meanwhile.
-	document := sync.OnceValues(func() ([]byte, error) { return a.newV1(http.NewServeMux()).document(operations()) })
+	document := sync.OnceValues(func() ([]byte, error) { return a.newV1(http.NewServeMux(), s).document(operations()) })
 	get := "GET " + a.opt.Prefix
-	mux.HandleFunc(get+"/healthz", a.healthz)
-	mux.HandleFunc(get+"/readyz", a.readyz)
+	mux.HandleFunc(get+"/healthz", func(w http.ResponseWriter, _ *http.Request) { a.healthz(w, s) })
+	mux.HandleFunc(get+"/readyz", func(w http.ResponseWriter, r *http.Request) { a.readyz(w, r, s) })
 	mux.HandleFunc(get+"/openapi.json", func(w http.ResponseWriter, r *http.Request) {
 		document, err := document()
 		if err != nil {
@@ -87,9 +115,13 @@ func (a *API) ownRoutes() http.Handler {
 		w.Header().Set("Content-Type", "application/vnd.oai.openapi+json;version=3.1")
 		_, _ = w.Write(document)
 	})
-	a.serveDocs(mux, operations)
-	a.serveDashboard(mux)
-	if a.opt.Metrics != nil {
+	if s != sideAdmin {
+		a.serveDocs(mux, operations)
+	}
+	if s != sidePublic {
+		a.serveDashboard(mux)
+	}
+	if a.opt.Metrics != nil && s != sidePublic {
 		mux.Handle(get+"/metrics", a.opt.Metrics)
 	}
 	routed := withProblems(mux)

@@ -226,6 +226,7 @@ func (c *call) addMain(t job.Target) *Problem {
 // there already is not added: it would get the same twice.
 func (c *call) addTarget(t job.Target, outcome []job.Event) *Problem {
 	t.Events, t.Method, t.Format = c.events, c.method, c.format
+	t.Delay, t.DeliverAt, t.ExpiresIn = c.schedule.delay, c.schedule.deliverAt, c.schedule.expiresIn
 	if outcome != nil {
 		t.Events = outcome
 	}

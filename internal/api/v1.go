@@ -16,6 +16,7 @@ import (
 // v1 is what the routes below /v1 are registered with.
 type v1 struct {
 	*API
+	side side
 	huma huma.API
 }
 
@@ -127,6 +128,10 @@ type none struct{}
 
 // register adds a route. op needs an id, a method, a path below /v1 and a summary.
 func register[I, O any](v *v1, who access, op huma.Operation, handle func(context.Context, *I) (*O, error)) {
+	who, some := who.onThe(v.side)
+	if !some {
+		return
+	}
 	problem := v.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[client.Problem](), true, "Problem")
 	if op.Responses == nil {
 		op.Responses = map[string]*huma.Response{}
@@ -154,9 +159,9 @@ func register[I, O any](v *v1, who access, op huma.Operation, handle func(contex
 	huma.Register(v.huma, op, handle)
 }
 
-// newV1 registers all routes below /v1 with mux.
-func (a *API) newV1(mux *http.ServeMux) *v1 {
-	v := &v1{API: a, huma: humago.NewWithPrefix(mux, a.opt.Prefix, a.humaConfig())}
+// newV1 registers all routes below /v1 of a side with mux.
+func (a *API) newV1(mux *http.ServeMux, s side) *v1 {
+	v := &v1{API: a, side: s, huma: humago.NewWithPrefix(mux, a.opt.Prefix, a.humaConfig())}
 	v.registerJobs()
 	v.registerCallbacks()
 	v.registerTurns()

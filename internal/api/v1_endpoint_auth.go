@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 
 	"github.com/ringback/ringback/client"
@@ -188,4 +189,44 @@ func (v *v1) showAuth(e *job.Endpoint) *client.EndpointAuth {
 		}
 	}
 	return out
+}
+
+// leaveSecrets makes sure that credentials of an endpoint do not go along to another
+// origin: who may change the URL, but not see them, would get to see them there. They
+// have to be sent again. A client certificate may stay: its key goes nowhere.
+func (v *v1) leaveSecrets(e *job.Endpoint, patch client.EndpointPatch) error {
+	if patch.URL == nil || sameOrigin(e.URL, *patch.URL) {
+		return nil
+	}
+	const again = "the URL leads to another origin: send the credentials again, or none"
+	auth, ok := v.openAuth(e)
+	if ok && auth.MTLS == nil {
+		if patch.Auth == nil {
+			return faultyBody(ProblemItem{Pointer: "#/auth", Detail: again})
+		}
+		e.Auth = nil // what is redacted in the patch stands for nothing now
+	}
+	if e.Authorization == nil {
+		return nil
+	}
+	if patch.Headers == nil {
+		return faultyBody(ProblemItem{Pointer: "#/headers/" + authorizationHeader, Detail: again})
+	}
+	for name, value := range patch.Headers {
+		if strings.EqualFold(name, authorizationHeader) && value == redactedValue {
+			return faultyBody(ProblemItem{Pointer: "#/headers/" + authorizationHeader, Detail: again})
+		}
+	}
+	return nil
+}
+
+// sameOrigin tells whether two URLs have scheme, host and port in common, without
+// reading more into them: one that cannot be read has only itself.
+func sameOrigin(a, b string) bool {
+	u, err := url.Parse(a)
+	w, err2 := url.Parse(b)
+	if err != nil || err2 != nil {
+		return a == b
+	}
+	return u.Scheme == w.Scheme && strings.EqualFold(u.Host, w.Host)
 }

@@ -217,7 +217,7 @@ func TestAuthThatDoesNotGoWithTheEndpointIsRefused(t *testing.T) {
 	want(create("https://a.example/", `"headers":{"Authorization":"Bearer x"},"auth":{"bearer":{"token":"y"}}`), "#/auth")
 
 	create("https://a.example/", `"headers":{"Authorization":"Bearer x"},"auth":`+mtls).want(t, 201, "")
-	want(g.call("PATCH", "/v1/endpoints/e", key, `{"url":"http://a.example/"}`), "#/auth/mtls")
+	want(g.call("PATCH", "/v1/endpoints/e", key, `{"url":"http://a.example/","headers":{}}`), "#/auth/mtls")
 	want(g.call("PATCH", "/v1/endpoints/e", key, `{"auth":{"bearer":{"token":"y"}}}`), "#/auth")
 	g.call("PATCH", "/v1/endpoints/e", key, `{"headers":{},"auth":{"oauth2":{"token_url":"https://login.example/","client_id":"i","client_secret":"hunter2"}}}`).want(t, 200, "")
 	want(g.call("PATCH", "/v1/endpoints/e", key, `{"headers":{"Authorization":"Bearer x"}}`), "#/auth")

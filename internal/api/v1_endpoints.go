@@ -187,6 +187,9 @@ func secondOperational() *Problem {
 }
 
 func (v *v1) apply(e *job.Endpoint, patch client.EndpointPatch) error {
+	if err := v.leaveSecrets(e, patch); err != nil {
+		return err
+	}
 	set(&e.URL, patch.URL)
 	set(&e.Default, patch.Default)
 	set(&e.Method, patch.Method)

@@ -228,6 +228,7 @@ func (a *API) showJob(j *job.Job, callbacks []*job.Callback) client.Job {
 		CreatedAt: client.At(j.CreatedAt), StartedAt: client.At(j.StartedAt), FinishedAt: client.At(j.FinishedAt),
 		Attempts: j.Runs, Progress: j.Progress, Links: a.links(j.ID), Bodies: bodiesWords[j.Bodies],
 	}
+	out.Waiting, out.ScheduledFor, out.ExpiresAt = a.waitingOf(j), client.At(j.ScheduledAt), client.At(j.ExpiresAt)
 	if j.Error != nil {
 		out.Error = &client.JobError{Code: string(j.Error.Code), Message: j.Error.Message, Detail: j.Error.Detail}
 	}

@@ -282,6 +282,7 @@ func (s *Sender) owe(ctx context.Context, j *job.Job, t *job.Target, n news) *jo
 	then := asOf(cb, j)
 	cb.Format = signable(message{cb: cb, job: then}, schemes)
 	s.freeze(cb, then)
+	s.veil(cb)
 	return cb
 }
 
@@ -394,7 +395,7 @@ func (s *Sender) try(ctx context.Context, d job.Delivery, a *job.Attempt) (verdi
 	if err != nil {
 		return verdict{}, err
 	}
-	c, err := formatOf(d.Callback).content(message{cb: d.Callback, job: d.Job, open: s.opt.OpenBody})
+	c, err := formatOf(d.Callback).content(message{cb: s.unveiled(d.Callback), job: d.Job, open: s.opt.OpenBody})
 	if err != nil {
 		return verdict{}, err
 	}

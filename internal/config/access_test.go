@@ -21,3 +21,23 @@ func TestTrustedProxiesAreAddressesOrUnix(t *testing.T) {
 		}
 	}
 }
+
+func TestAdminListensElsewhere(t *testing.T) {
+	t.Parallel()
+	s := mustLoad(t, "listen: unix:/run/ringback/public.sock\nadmin_listen: 127.0.0.1:8081\nmax_connections: 500\n", Sources{}, nil)
+	if s.Listen != "unix:/run/ringback/public.sock" || s.AdminListen != "127.0.0.1:8081" || !s.Options.SplitAdmin || s.MaxConnections != 500 {
+		t.Errorf("%+v", s)
+	}
+	s = mustLoad(t, "", Sources{}, map[string]string{"RINGBACK_ADMIN_LISTEN": "unix:a.sock"})
+	if s.AdminListen != "unix:a.sock" {
+		t.Errorf("by the environment: %q", s.AdminListen)
+	}
+	if _, err := loadText(t, "admin_listen: 0.0.0.0:8081\n", Sources{Dev: true}, nil); err == nil {
+		t.Error("with --dev every address is listened on")
+	}
+	for _, bad := range []string{"8081", "unix:", "host"} {
+		if _, err := loadText(t, "admin_listen: '"+bad+"'\n", Sources{}, nil); err == nil {
+			t.Errorf("%s is taken", bad)
+		}
+	}
+}

@@ -35,9 +35,13 @@ type Sources struct {
 
 // Settings are a configuration that was found to be right.
 type Settings struct {
-	Listen string // host:port
-	Store  string // the path of the SQLite file
-	Log    Log
+	Listen string // host:port, or unix:PATH
+	// AdminListen is where the routes of the admin key are served alone, written as
+	// Listen; empty: there, too.
+	AdminListen    string
+	MaxConnections int    // of a listener; 0: the default
+	Store          string // the path of the SQLite file
+	Log            Log
 	// TLS is nil where the gateway listens without.
 	TLS *TLS
 	// SealKey says where the seal keys come from; zero where nothing is configured.
@@ -56,6 +60,8 @@ type Log struct {
 // file is the shape of the YAML file. Every zero value means the default.
 type file struct {
 	Listen       listenAddress         `yaml:"listen"`
+	AdminListen  listenAddress         `yaml:"admin_listen"`
+	MaxConns     count                 `yaml:"max_connections"`
 	Store        storePath             `yaml:"store"`
 	Bodies       bodyDir               `yaml:"bodies"`
 	PublicURL    publicURL             `yaml:"public_url"`
@@ -159,6 +165,12 @@ func (d *decoder) settings(f *file, dev bool) *Settings {
 	}
 	s.SealKey, s.TLS = SealKey(f.SealKey), d.tls(f.TLS)
 	s.Options.AuditRetention = time.Duration(f.Audit.Retention)
+	s.AdminListen, s.MaxConnections = string(f.AdminListen), int(f.MaxConns)
+	s.Options.SplitAdmin = s.AdminListen != ""
+	if dev && s.AdminListen != "" && !isLoopback(s.AdminListen) {
+		d.problem("admin_listen", wrong("listen on 127.0.0.1, or leave --dev out and give the apps keys",
+			"with --dev, which asks for no key, only loopback can be listened on, not %s", s.AdminListen))
+	}
 	for _, p := range f.Proxies {
 		p.add(&s.Options.Proxies)
 	}
@@ -179,6 +191,9 @@ func (d *decoder) settings(f *file, dev bool) *Settings {
 // isLoopback tells whether an address to listen on is reached from this machine
 // only.
 func isLoopback(listen string) bool {
+	if strings.HasPrefix(listen, "unix:") {
+		return true
+	}
 	host, _, err := net.SplitHostPort(listen)
 	if err != nil {
 		return false

@@ -30,6 +30,8 @@ type operation struct {
 	Concurrency count            `yaml:"concurrency"`
 	Run         runMode          `yaml:"run"`
 	Retry       retry            `yaml:"retry"`
+	Delay       duration         `yaml:"delay"`
+	ExpiresIn   duration         `yaml:"expires_in"`
 	Callback    contract         `yaml:"callback"`
 
 	Retention     duration  `yaml:"retention"`
@@ -61,6 +63,8 @@ type contract struct {
 	Timeout     duration    `yaml:"timeout"`
 	GiveUpAfter duration    `yaml:"give_up_after"`
 	Interval    duration    `yaml:"progress_interval"`
+	Delay       duration    `yaml:"delay"`
+	ExpiresIn   duration    `yaml:"expires_in"`
 	CallerMay   []callerMay `yaml:"caller_may"`
 	Signature   schemes     `yaml:"signature"`
 	// Headers and Query are texts with expressions, by name.
@@ -153,6 +157,8 @@ func (o *operation) operation(name string) job.Operation {
 		Retention:      time.Duration(o.Retention),
 		BodyRetention:  time.Duration(o.BodyRetention),
 		Redact:         o.Redact.redaction(),
+		Delay:          time.Duration(o.Delay),
+		ExpiresIn:      time.Duration(o.ExpiresIn),
 		Retry: job.Retry{Attempts: int(o.Retry.Attempts), Backoff: time.Duration(o.Retry.Backoff),
 			MaxBackoff: time.Duration(o.Retry.MaxBackoff)},
 		Callback: job.Contract{
@@ -175,6 +181,8 @@ func (o *operation) operation(name string) job.Operation {
 			GiveUpAfter: time.Duration(o.Callback.GiveUpAfter),
 
 			ProgressInterval: time.Duration(o.Callback.Interval),
+			Delay:            time.Duration(o.Callback.Delay),
+			ExpiresIn:        time.Duration(o.Callback.ExpiresIn),
 			CallerMay:        convert[string](o.Callback.CallerMay),
 			Signature:        string(o.Callback.Signature),
 		},
@@ -266,6 +274,8 @@ func (d *decoder) checkOperation(key string, op ringback.Operation, of ringback.
 		switch {
 		case errors.Is(e, api.ErrOwnRoute):
 			hint = "choose another path, or set a prefix for the gateway's own routes"
+		case strings.HasSuffix(e.Field, "delay") || strings.HasSuffix(e.Field, "expires_in"):
+			hint = "such as 10m, 12h or 7d"
 		case e.Field == "callback.signature":
 			hint = "docs/signatures.md tells what can be signed how"
 		case e.Field == "route":

@@ -110,16 +110,20 @@ func (k *adminKey) parse(text string) error {
 	return nil
 }
 
-// listenAddress is host:port, with an empty host for every address.
+// listenAddress is host:port, with an empty host for every address, or unix:PATH.
 type listenAddress string
 
 func (a *listenAddress) parse(text string) error {
+	if path, ok := strings.CutPrefix(text, "unix:"); ok && path != "" && !strings.Contains(path, "\x00") {
+		*a = listenAddress(text)
+		return nil
+	}
 	_, port, err := net.SplitHostPort(text)
 	if err == nil {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if err != nil {
-		return wrong("write host:port, such as 127.0.0.1:8080, or :8080 for every address", "%q is not an address to listen on", text)
+		return wrong("write host:port, such as 127.0.0.1:8080, or :8080 for every address, or unix:PATH", "%q is not an address to listen on", text)
 	}
 	*a = listenAddress(text)
 	return nil
@@ -305,7 +309,7 @@ type callerMay string
 
 func (c *callerMay) parse(text string) error {
 	*c = callerMay(text)
-	return oneOf(text, "url", "state", "events", "method", "format")
+	return oneOf(text, "url", "state", "events", "method", "format", "delay", "expires")
 }
 
 // port is the number of a port.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"runtime/debug"
 	"slices"
@@ -419,6 +420,8 @@ func (e *Executor) unfit(j *job.Job, op Operation, known bool, now time.Time) (j
 		return job.Expired, expired()
 	case j.State == job.Waiting:
 		return 0, nil // its run goes on
+	case !j.ExpiresAt.IsZero() && !now.Before(j.ExpiresAt):
+		return job.Expired, unwanted()
 	case j.Interrupted > 0 && op.AtMostOnce:
 		return job.Failed, &job.Error{Code: job.CodeInterrupted, Message: "the gateway stopped during the run, and the operation runs at most once"}
 	case j.Runs >= op.Retry.Attempts && j.Error != nil && j.Interrupted == 0:
@@ -470,6 +473,13 @@ func (e *Executor) attempt(ctx context.Context, j *job.Job, a attempt) (_ *job.R
 			return nil, &backend.Failure{Code: job.CodeBackendError, Message: "the stored Authorization cannot be opened", Final: true, Cause: err}
 		}
 		run.Authorization, run.Cookie, _ = strings.Cut(string(plain), "\n")
+	}
+	if run.Cookie != "" {
+		// Every kind of backend finds it where it was.
+		whole := *j
+		whole.Request.Header = maps.Clone(j.Request.Header)
+		whole.Request.Header["Cookie"] = []string{run.Cookie}
+		run.Job = &whole
 	}
 	if a.poll != nil {
 		return a.op.async.Poll(ctx, run, a.poll)

@@ -12,7 +12,8 @@ const (
 	expireBatch    = 100
 )
 
-// expire ends jobs whose deadline has come while they wait, in memory or on disk.
+// expire ends jobs whose deadline has come while they wait, in memory or on disk, and
+// those on disk that nobody wants any more.
 func (e *Executor) expire(ctx context.Context) {
 	ticker := time.NewTicker(expireInterval)
 	defer ticker.Stop()
@@ -30,9 +31,21 @@ func (e *Executor) expire(ctx context.Context) {
 			continue
 		}
 		for _, j := range overdue {
-			_ = e.finish(ctx, job.Finish{Job: j, State: job.Expired, At: e.opt.Now(), Error: expired()})
+			_ = e.finish(ctx, job.Finish{Job: j, State: job.Expired, At: e.opt.Now(), Error: overdueError(j, e.opt.Now())})
 		}
 	}
+}
+
+// overdueError says which of its ends has come first to a job that is overdue.
+func overdueError(j *job.Job, now time.Time) *job.Error {
+	if !j.Deadline.IsZero() && !now.Before(j.Deadline) {
+		return expired()
+	}
+	return unwanted()
+}
+
+func unwanted() *job.Error {
+	return &job.Error{Code: job.CodeExpired, Message: "the job was wanted only until then, and no run had begun"}
 }
 
 func expired() *job.Error {

@@ -18,6 +18,9 @@ type Store interface {
 	job.Bulks
 	job.Reader
 	job.Endpoints
+	// WaitsFor and ListPauses are those of job.Turns and job.Pauses.
+	WaitsFor(context.Context, []*job.Callback) ([]job.ID, error)
+	ListPauses(context.Context) ([]job.Pause, error)
 }
 
 // Options is what a Runner needs. All are required.
@@ -29,8 +32,10 @@ type Options struct {
 	Owed func(j *job.Job, end job.State, at time.Time) []job.OwedCallback
 	// Waits tells what a pending callback waits for, and until when.
 	Waits func(*job.Callback) (waiting string, until time.Time)
-	Log   *slog.Logger
-	Now   func() time.Time
+	// GiveUpAt is when a pending callback is tried no more.
+	GiveUpAt func(*job.Callback) time.Time
+	Log      *slog.Logger
+	Now      func() time.Time
 }
 
 const (

@@ -3,6 +3,7 @@ package repair
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -72,9 +73,9 @@ func (r *Runner) why(ctx context.Context, cb *job.Callback) (client.Why, error) 
 	case job.Dead:
 		r.dead(cb, &w)
 	default:
-		r.pending(ctx, cb, &w)
+		err = r.pending(ctx, cb, &w)
 	}
-	return w, nil
+	return w, err
 }
 
 // at is a moment in a sentence.
@@ -103,7 +104,14 @@ func failure(w *client.Why) string {
 }
 
 func (r *Runner) discarded(cb *job.Callback, w *client.Why) {
-	w.Summary = fmt.Sprintf("It was not sent: a later event of its job made it pointless, at %s.", at(cb.SettledAt))
+	why := "a later event of its job made it pointless"
+	switch cb.Reason {
+	case job.ReasonExpired:
+		why = "nobody wanted it any more: it had expired (`expires_in`)"
+	case job.ReasonSkipped:
+		why = "somebody discarded it"
+	}
+	w.Summary = fmt.Sprintf("It was not sent any more: %s, at %s.", why, at(cb.SettledAt))
 	w.Next = "Nothing, unless somebody resends it."
 }
 
@@ -125,7 +133,7 @@ func times(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-func (r *Runner) pending(_ context.Context, cb *job.Callback, w *client.Why) {
+func (r *Runner) pending(ctx context.Context, cb *job.Callback, w *client.Why) error {
 	reason, until := r.opt.Waits(cb)
 	reason = cmp.Or(reason, waitingTurn)
 	if reason == waitingTurn {
@@ -133,7 +141,14 @@ func (r *Runner) pending(_ context.Context, cb *job.Callback, w *client.Why) {
 	}
 	said := waiting[reason]
 	w.Waiting = &client.WhyWaiting{For: reason, Means: said.means, Until: client.At(until)}
-	w.EndsAt = client.At(cb.GiveUpAt)
+	if err := r.origin(ctx, cb, w.Waiting); err != nil {
+		return err
+	}
+	end, left := r.opt.GiveUpAt(cb), max(len(r.opt.Contract(cb.Operation).Schedule)+1-(cb.Attempts-cb.Round), 0)
+	if !cb.ExpiresAt.IsZero() && cb.ExpiresAt.Before(end) {
+		end = cb.ExpiresAt
+	}
+	w.EndsAt = client.At(end)
 	w.Do = said.do
 	w.Summary = "It waits: " + said.means + "."
 	if w.Error != nil {
@@ -142,7 +157,6 @@ func (r *Runner) pending(_ context.Context, cb *job.Callback, w *client.Why) {
 			w.Do = w.Error.Do
 		}
 	}
-	left := max(len(r.opt.Contract(cb.Operation).Schedule)+1-(cb.Attempts-cb.Round), 0)
 	switch {
 	case reason == job.WaitingOrder:
 		w.Next = "It is sent as soon as the one before it has come to its end."
@@ -154,7 +168,39 @@ func (r *Runner) pending(_ context.Context, cb *job.Callback, w *client.Why) {
 	default:
 		w.Next = "It is sent as soon as that is over."
 	}
-	w.Next += fmt.Sprintf(" It is given up at %s, or after %s.", at(cb.GiveUpAt), times(left, "more attempt"))
+	w.Next += fmt.Sprintf(" It is given up at %s, or after %s.", at(end), times(left, "more attempt"))
+	return nil
+}
+
+// origin adds where it comes from that a callback waits: behind which one it is, or who
+// wanted it so, and since when.
+func (r *Runner) origin(ctx context.Context, cb *job.Callback, w *client.WhyWaiting) error {
+	switch w.For {
+	case job.WaitingOrder:
+		before, err := r.opt.Store.WaitsFor(ctx, []*job.Callback{cb})
+		if err == nil && len(before) > 0 && !before[0].IsZero() {
+			w.Behind = before[0].Callback()
+		}
+		return err
+	case job.WaitingDisabled:
+		e, err := r.opt.Store.Endpoint(ctx, cb.App, cb.Endpoint)
+		if err == nil {
+			w.By, w.Since = e.DisabledReason, client.At(e.DisabledAt)
+		}
+		if errors.Is(err, job.ErrNotFound) {
+			err = nil
+		}
+		return err
+	case job.WaitingPaused:
+		pauses, err := r.opt.Store.ListPauses(ctx)
+		for _, p := range pauses {
+			if lane := p.Lane(); p.To.IsZero() && !p.Disabled && (lane == cb.Lane() || lane == "" && p.Operation == "") {
+				w.By, w.Since = p.Who, client.At(p.From)
+			}
+		}
+		return err
+	}
+	return nil
 }
 
 // WhyJob explains why the callbacks of a job of an app have not arrived, or why there
@@ -176,11 +222,12 @@ func (r *Runner) WhyJob(ctx context.Context, app string, id job.ID) (client.JobW
 		}
 		w.Callbacks = append(w.Callbacks, one)
 	}
-	w.Summary, w.Do = r.none(j)
 	if len(callbacks) > 0 {
-		w.Summary, w.Do = sum(j, callbacks), ""
+		w.Summary = sum(j, callbacks)
+		return w, nil
 	}
-	return w, nil
+	w.Summary, w.Do, err = r.none(ctx, j)
+	return w, err
 }
 
 // sum says how the callbacks of a job stand.
@@ -203,20 +250,39 @@ func sum(j *job.Job, callbacks []*job.Callback) string {
 }
 
 // none says why a job has no callbacks.
-func (r *Runner) none(j *job.Job) (summary, do string) {
+func (r *Runner) none(ctx context.Context, j *job.Job) (summary, do string, err error) {
+	paused, err := r.paused(ctx, j)
+	if err != nil {
+		return "", "", err
+	}
 	switch {
 	case len(j.Targets) == 0:
 		return "No callback is owed: no callback URL came with the call, and neither the app nor the operation has a default.",
-			"send `callbackURL` with the call, or register a default endpoint: `ringback endpoint create NAME URL --default`"
+			"send `callbackURL` with the call, or register a default endpoint: `ringback endpoint create NAME URL --default`", nil
 	case j.State == job.Waiting:
-		return "No callback is owed yet: the job waits for what its upstream or its caller is to say.", ""
+		return "No callback is owed yet: the job waits for what its upstream or its caller is to say.", "", nil
 	case j.State == job.Running:
-		return fmt.Sprintf("No callback is owed yet: the job is running, since %s.", at(j.StartedAt)), ""
+		return fmt.Sprintf("No callback is owed yet: the job is running, since %s.", at(j.StartedAt)), "", nil
+	case paused:
+		return fmt.Sprintf("No callback is owed yet: somebody paused the operation %s, so that the job does not run.", j.Operation), "end the pause", nil
 	case j.State == job.Accepted && j.Error != nil:
-		return fmt.Sprintf("No callback is owed yet: the job's last run failed (%s), and another one is due at %s.", j.Error.Code, at(j.DueAt)), ""
+		return fmt.Sprintf("No callback is owed yet: the job's last run failed (%s), and another one is due at %s.", j.Error.Code, at(j.DueAt)), "", nil
+	case j.State == job.Accepted && j.ScheduledAt.After(r.opt.Now()):
+		return fmt.Sprintf("No callback is owed yet: the job is to run at %s.", at(j.ScheduledAt)), "", nil
 	case j.State == job.Accepted:
-		return "No callback is owed yet: the job waits for a place to run.", ""
+		return "No callback is owed yet: the job waits for a place to run.", "", nil
 	}
 	return fmt.Sprintf("No callback is owed: the job has %s, and none of its destinations wants to hear of that.", j.State),
-		fmt.Sprintf("ask for the event `%s`: by `callbackEvents` of the call, `events` of the endpoint, or `callback.events` of the operation", j.State.Event())
+		fmt.Sprintf("ask for the event `%s`: by `callbackEvents` of the call, `events` of the endpoint, or `callback.events` of the operation", j.State.Event()), nil
+}
+
+// paused tells whether a job that would run does not, by somebody's order.
+func (r *Runner) paused(ctx context.Context, j *job.Job) (bool, error) {
+	if j.State != job.Accepted {
+		return false, nil
+	}
+	pauses, err := r.opt.Store.ListPauses(ctx)
+	return slices.ContainsFunc(pauses, func(p job.Pause) bool {
+		return p.To.IsZero() && !p.Disabled && (p.Operation == j.Operation || p.Operation == "" && p.App == "")
+	}), err
 }

@@ -30,3 +30,9 @@ func (s *Sealer) mac(use string, payload []byte) []byte {
 	mac.Write(payload)
 	return mac.Sum(nil)
 }
+
+// Veil is what may be stored in the place of a token: nobody can guess it, and it is
+// no token itself. It is 43 characters of unpadded base64url.
+func (s *Sealer) Veil(token string) string {
+	return base64.RawURLEncoding.EncodeToString(s.mac("veil", []byte(token)))
+}

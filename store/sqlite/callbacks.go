@@ -194,6 +194,8 @@ func settled(st job.Settlement) *job.Callback {
 	}
 	if a := st.Attempt; a != nil {
 		after.Attempts, after.LastStatus, after.LastError, after.Rescued = a.N, a.Status, a.Error, false
+	} else if st.State == job.Dead && after.LastError == "" {
+		after.LastError = job.ClassGaveUp
 	}
 	if st.Error != "" {
 		after.LastError = st.Error

@@ -24,6 +24,7 @@ var bulkTests = []test{
 	{"CrashBetweenStepsLeavesNothingOut", crashBetweenSteps},
 	{"LaneBacklogIsCounted", laneBacklog},
 	{"DeadLettersAreGrouped", deadLetters},
+	{"DeadWithoutAnAttemptHasGivenUp", gaveUp},
 }
 
 // bulk stores a bulk of the app shop.
@@ -403,4 +404,14 @@ func deadLetters(w *world) {
 		w.no(err)
 		w.equal(name, got, tt.want)
 	}
+}
+
+func gaveUp(w *world) {
+	_, cb := w.owed("shop", "https://my.server/")
+	st := w.attempt(w.claimCallbacks(lane)[0].Callback, 1, 0, job.Dead, 0)
+	st.Attempt = nil
+	w.announced()
+	w.no(w.SettleAttempt(w.ctx, st))
+	w.equal("announced", w.announced()[0].Callback.LastError, job.ClassGaveUp)
+	w.equal("class", w.readCallback(cb).LastError, job.ClassGaveUp)
 }

@@ -327,6 +327,8 @@ func (m *model) settleOne() {
 	if s.Attempt != nil {
 		cb.Attempts, cb.LastStatus, cb.LastError, cb.Rescued = s.Attempt.N, s.Attempt.Status, s.Attempt.Error, false
 		cb.tries = append(cb.tries, fmt.Sprint(s.Attempt.N, " ", s.Attempt.Error))
+	} else if state == job.Dead && cb.LastError == "" {
+		cb.LastError = job.ClassGaveUp
 	}
 	m.release()
 }
