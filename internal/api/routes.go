@@ -60,7 +60,7 @@ type side int
 const (
 	sideBoth   side = iota // all on one address
 	sidePublic             // what needs the admin key, and what tells of the inside, is elsewhere
-	sideAdmin              // everything but operations and pages
+	sideAdmin              // everything but operations and their pages
 )
 
 // onThe fits who may use a route to a side: on the public one there is no admin. It
