@@ -32,7 +32,7 @@ func newSwitchable(t *testing.T) *switchable {
 	s := &switchable{taken: make(chan string, 10_000)}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !s.works.Load() {
-			w.WriteHeader(http.StatusInternalServerError)
+			w.WriteHeader(http.StatusUnsupportedMediaType) // dead at once
 			return
 		}
 		s.taken <- r.Header.Get("webhook-id")
@@ -92,11 +92,11 @@ func TestDeadCallbacksAreResentInBulkEachOnce(t *testing.T) {
 			}
 		}
 	})
-	if len(groups) != 1 || groups[0].Origin != s.url || groups[0].Error != "status_5xx" || groups[0].Count != n || groups[0].Side != "receiver" || groups[0].Do == "" {
+	if len(groups) != 1 || groups[0].Origin != s.url || groups[0].Error != "status_4xx" || groups[0].Count != n || groups[0].Side != "receiver" || groups[0].Do == "" {
 		t.Fatalf("dead letters: %+v", groups)
 	}
 	s.works.Store(true)
-	request := client.BulkRequest{Action: "resend", Filter: client.BulkFilter{Origin: s.url, Error: "status_5xx"}}
+	request := client.BulkRequest{Action: "resend", Filter: client.BulkFilter{Origin: s.url, Error: "status_4xx"}}
 	request.DryRun = true
 	plan := g.bulk(t, request)
 	if plan.ID != "" || plan.Status != client.BulkPlanned || plan.Plan.Matched != n || len(plan.Plan.Lanes) != 1 || plan.Plan.Lanes[0].Origin != s.url || plan.Plan.Basis == "" {
