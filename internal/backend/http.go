@@ -152,7 +152,8 @@ func (h *HTTP) result(ctx context.Context, run *Run, answer *http.Response, from
 		return nil, h.broken(ctx, "the connection broke before the answer was whole", err)
 	}
 	header := endToEnd(answer.Header)
-	for _, name := range []string{"Content-Type", "Content-Length"} {
+	// Cookies are between the gateway and the upstream: no caller gets them.
+	for _, name := range []string{"Content-Type", "Content-Length", "Set-Cookie", "Set-Cookie2"} {
 		header.Del(name)
 	}
 	return &job.Result{
