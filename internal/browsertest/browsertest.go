@@ -16,6 +16,7 @@ type Options struct {
 	Width, Height int64 // of the window
 	NoJavaScript  bool
 	Dark          bool // the reader prefers dark colours
+	Refused       bool // the page tries what must be refused: the browser complains
 }
 
 // Open opens a page. What the browser complains about fails the test.
@@ -38,7 +39,9 @@ func Open(t testing.TB, url string, o Options) context.Context {
 			if err != nil {
 				return
 			}
-			t.Errorf("the browser says: %v", m)
+			if !o.Refused {
+				t.Errorf("the browser says: %v", m)
+			}
 		}
 	}()
 	t.Cleanup(func() { cancel(); <-listened })

@@ -1,6 +1,10 @@
 package docs_test
 
 import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -138,4 +142,82 @@ func TestKeyboardReachesWhatCanBeDone(t *testing.T) {
 		browsertest.Do(ctx, t, chromedp.KeyEvent("\t"))
 	}
 	browsertest.Do(ctx, t, chromedp.KeyEvent("\r"), shows("#notify .arrived.genuine"))
+}
+
+// TestForeignPageCanDoNothing opens a page of another origin that tries to use a gateway
+// which asks for no key, in each way that a page has.
+func TestForeignPageCanDoNothing(t *testing.T) {
+	t.Parallel()
+	g := start(t, nil)
+	foreign := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprintf(w, `<!doctype html><title>foreign</title><body>
+<iframe name="into"></iframe><iframe id="framed" src="%[1]s/docs"></iframe><img src="%[1]s/notify?callbackURL=http://127.0.0.1:10101/">
+<form method="post" enctype="text/plain" target="into" action="%[1]s/notify?callbackURL=http://127.0.0.1:10101/"><input name="a" value="b"></form>
+<form method="post" enctype="text/plain" target="into" action="%[1]s/v1/endpoints"><input name='{"name":"evil","url":"http://127.0.0.1:10101/","a":"' value='"}'></form>
+<script>
+const tried = [];
+const attempt = (path, options) => fetch("%[1]s" + path, options).then(() => tried.push(path + " answered"), () => tried.push(path + " refused"));
+(async () => {
+	for (const form of document.forms) form.submit();
+	const json = {method: "POST", headers: {"Content-Type": "application/json"}, body: '{"name":"evil","url":"http://127.0.0.1:10101/"}'};
+	await attempt("/v1/endpoints", json);
+	await attempt("/v1/endpoints", {method: "POST", mode: "no-cors", body: json.body});
+	await attempt("/notify?callbackURL=http://127.0.0.1:10101/", {method: "POST", mode: "no-cors", body: "x"});
+	await attempt("/docs/inbox", {method: "POST", mode: "no-cors"});
+	await attempt("/v1/secret", {});
+	await attempt("/v1/jobs", {});
+	document.body.insertAdjacentHTML("beforeend", "<p id=done>" + tried.join(", ") + "</p>");
+})();
+</script>`, g.url)
+	}))
+	t.Cleanup(foreign.Close)
+	// localhost and 127.0.0.1 are two sites.
+	o := desk
+	o.Refused = true
+	ctx := browsertest.Open(t, strings.Replace(foreign.URL, "127.0.0.1", "localhost", 1), o)
+	browsertest.Do(ctx, t, shows("#done"))
+	said := browsertest.Evaluate[string](ctx, t, `document.querySelector("#done").textContent`)
+	for _, want := range []string{"/v1/endpoints refused", "/v1/secret refused", "/v1/jobs refused"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("the foreign page was told: %s", said)
+		}
+	}
+	for _, list := range []string{"/v1/endpoints", "/v1/jobs", "/v1/audit?action=endpoint.create"} {
+		resp, err := http.Get(g.url + list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || !strings.Contains(string(body), `"data":[]`) {
+			t.Errorf("%s: %s, %v", list, body, err)
+		}
+	}
+}
+
+func TestPagesHaveTheirHeaders(t *testing.T) {
+	t.Parallel()
+	g := start(t, nil)
+	for _, path := range []string{"/docs", "/docs/", "/docs/page.js", "/docs/page.css", "/openapi.json", "/v1/jobs", "/metrics", "/healthz", "/v1/nothing"} {
+		resp, err := http.Get(g.url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		policy := resp.Header.Get("Content-Security-Policy")
+		for _, want := range []string{"default-src 'none'", "frame-ancestors 'none'"} {
+			if !strings.Contains(policy, want) || strings.Contains(policy, "unsafe") || strings.Contains(policy, "*") {
+				t.Errorf("%s: policy %q", path, policy)
+			}
+		}
+		for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cross-Origin-Resource-Policy": "same-origin"} {
+			if got := resp.Header.Get(name); got != want {
+				t.Errorf("%s: %s is %q", path, name, got)
+			}
+		}
+		if strings.HasPrefix(path, "/docs") && (resp.Header.Get("Cross-Origin-Opener-Policy") != "same-origin" || resp.Header.Get("Cross-Origin-Embedder-Policy") != "require-corp") {
+			t.Errorf("%s: %v", path, resp.Header)
+		}
+	}
 }
