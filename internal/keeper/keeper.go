@@ -86,10 +86,11 @@ func New(opt Options) (*Keeper, error) {
 		}
 		k.sweeps = true
 		var r redaction
-		var errs [3]error
+		var errs [4]error
 		r.request, errs[0] = redact.Parse(op.Redact.Request, op.Redact.KeepOther)
 		r.result, errs[1] = redact.Parse(op.Redact.Result, op.Redact.KeepOther)
 		r.echo, errs[2] = redact.Parse(op.Redact.OfResult(true), op.Redact.KeepOther)
+		_, errs[3] = redact.Parse(op.Redact.Answer, op.Redact.KeepOther) // the sender's affair
 		if err := errors.Join(errs[:]...); err != nil {
 			return nil, fmt.Errorf("operation %s: redact: %w", op.Name, err)
 		}
@@ -107,9 +108,7 @@ func (k *Keeper) Committed(ch job.Change) {
 		default:
 		}
 	case job.JobFinished:
-		if len(ch.Job.Targets) == 0 {
-			k.over(ch.Job.Operation, ch.Job.ID)
-		}
+		k.over(ch.Job.Operation, ch.Job.ID) // with callbacks that are pending it comes again
 	case job.CallbackSettled:
 		k.over(ch.Callback.Operation, ch.Callback.JobID)
 	}
