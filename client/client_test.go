@@ -394,7 +394,7 @@ func TestEveryQuestionGoesWhereTheAPIHasIt(t *testing.T) {
 		"POST /v1/callbacks/c/resend":        func() error { _, err := c.Resend(ctx, "c"); return err },
 		"GET /v1/callbacks/c/attempts":       func() error { list(nextless(c.Attempts(ctx, "c"))); return nil },
 		"GET /v1/endpoints":                  func() error { list(nextless(c.Endpoints(ctx))); return nil },
-		"DELETE /v1/apps/shop":               func() error { _, err := c.DeleteApp(ctx, "shop"); return err },
+		"DELETE /v1/apps/shop?confirm=shop":  func() error { _, err := c.DeleteApp(ctx, "shop"); return err },
 		"GET /v1/apps":                       func() error { list(nextless(c.Apps(ctx))); return nil },
 		"GET /v1/endpoints/e":                func() error { _, err := c.Endpoint(ctx, "e"); return err },
 		"DELETE /v1/endpoints/e":             func() error { return c.DeleteEndpoint(ctx, "e") },
