@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -133,15 +134,18 @@ func (r *Runner) rates(ctx context.Context, app string, lanes []string) (map[str
 	}
 	rates := map[string]float64{}
 	for lane, n := range answers {
-		concurrency := defaultConcurrency
+		concurrency, most := defaultConcurrency, math.Inf(1)
 		if endpoint, _ := destination(lane); endpoint != "" {
 			e, err := r.opt.Store.Endpoint(ctx, app, endpoint)
 			if err != nil {
 				continue // it was deleted: nothing will be taken there
 			}
 			concurrency = cmp.Or(e.Concurrency, concurrency)
+			if e.Rate.Count > 0 {
+				most = float64(e.Rate.Count) / e.Rate.Per.Seconds()
+			}
 		}
-		rates[lane] = float64(concurrency*n) / took[lane].Seconds()
+		rates[lane] = min(float64(concurrency*n)/took[lane].Seconds(), most)
 	}
 	return rates, nil
 }
