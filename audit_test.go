@@ -77,7 +77,7 @@ var auditedRoutes = []auditedRoute{
 var unaudited = map[string]string{
 	"POST /v1/bulk":                   "leaves bulk.start: store/storetest/bulk.go",
 	"POST /v1/bulk/{id}/stop":         "leaves bulk.stop: store/storetest/bulk.go",
-	"POST /v1/callbacks/{id}/discard": "leaves callback.discard, with the change in Store.Discard",
+	"POST /v1/callbacks/{id}/discard": "leaves callback.discard, with the change in Store.DiscardCallback",
 	"POST /v1/admin-key/rotate":       "refused here, where the key is configured; else it is setting.set, as the store's suite tests it",
 	"POST /v1/runs/{token}/result":    "an upstream's: the job is its own record",
 	"POST /v1/runs/{token}/questions": "an upstream's: the job is its own record",

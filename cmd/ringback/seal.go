@@ -259,7 +259,7 @@ func writableKeys(s *config.Settings) (string, error) {
 func isRunning(store string) bool {
 	f, err := sqlite.OpenStopped(store)
 	if err == nil {
-		f.Close()
+		_ = f.Close()
 		return false
 	}
 	if errors.Is(err, sqlite.ErrLocked) {
