@@ -68,6 +68,8 @@ type Options struct {
 	// SplitAdmin takes the routes of the admin key, and /metrics, out of Handler:
 	// AdminHandler serves them.
 	SplitAdmin bool
+	// Limits of apps that have none of their own; none by default.
+	Limits job.Limits
 	// Proxies may say by X-Forwarded-For on whose behalf they ask.
 	Proxies Proxies
 	// OriginConcurrency is how many callbacks may be under way to one origin, of all
@@ -246,7 +248,7 @@ func (g *Gateway) assemble(ctx context.Context) error {
 		Owed:     g.sender.OweUnclaimed, OwedAccepted: g.sender.OweAccepted, Waits: g.sender.Waits, GiveUpAt: g.sender.GiveUpAt, Proof: opt.Proof, Prefix: opt.Prefix, PublicURL: opt.PublicURL, Dev: opt.Dev,
 		MaxWait: opt.MaxWait, BodyIdleTimeout: opt.BodyIdleTimeout, Log: opt.Log, Now: opt.Now, Version: opt.Version,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), Examples: g.examples, NoDocs: opt.NoDocs, NoDashboard: opt.NoDashboard, DevKeys: g.devKeys,
-		AdminKeyFixed: opt.AdminKey != "", Proxies: opt.Proxies, SplitAdmin: opt.SplitAdmin}
+		AdminKeyFixed: opt.AdminKey != "", Proxies: opt.Proxies, SplitAdmin: opt.SplitAdmin, Limits: opt.Limits}
 	for i, op := range operations {
 		if op.Name == UpstreamOperation && opt.Upstream != nil {
 			apiOptions.Upstream, apiOptions.Passthrough = &operations[i], api.NewPassthrough(opt.Upstream, opt.Log)

@@ -8,6 +8,7 @@ type AppCreate struct {
 // App is a client of the API.
 type App struct {
 	Name      string `json:"name" doc:"The app's name." example:"shop"`
+	Limits    Limits `json:"limits,omitzero" doc:"What it may do and have, where that is not the gateway's default."`
 	Policy    Policy `json:"policy,omitzero" doc:"Which callback URLs it may have; absent: any that the gateway permits."`
 	CreatedAt Time   `json:"created_at" format:"date-time" doc:"When it was made."`
 	DeletedAt Time   `json:"deleted_at,omitzero" format:"date-time" doc:"When it was deleted. It is listed until all that it had is erased."`
@@ -24,6 +25,7 @@ type Policy struct {
 // AppPatch changes an app: what is nil stays as it is.
 type AppPatch struct {
 	Policy *Policy `json:"policy,omitempty" doc:"The policy, in place of the one before. An empty one permits any URL."`
+	Limits *Limits `json:"limits,omitempty" doc:"The limits, in place of all before."`
 }
 
 // AppCreated is a new app with its first key, which is shown this once.

@@ -78,6 +78,7 @@ const (
 	AppPolicy            Action = "app.policy"
 	AppDelete            Action = "app.delete"
 	AppSecretRotate      Action = "app.secret.rotate"
+	AppLimits            Action = "app.limits"
 	KeyCreate            Action = "key.create"
 	KeyRevoke            Action = "key.revoke"
 	EndpointCreate       Action = "endpoint.create"
@@ -103,7 +104,7 @@ const (
 // Actions are all actions. Who adds a change adds its action here, and a line to
 // docs/audit.md.
 var Actions = []Action{
-	AppCreate, AppDelete, AppPolicy, AppSecretRotate, KeyCreate, KeyRevoke,
+	AppCreate, AppDelete, AppPolicy, AppLimits, AppSecretRotate, KeyCreate, KeyRevoke,
 	EndpointCreate, EndpointUpdate, EndpointDelete, EndpointVerify, EndpointSecretRotate,
 	EndpointDisable, EndpointEnable, EndpointDiscard, PauseBegin, PauseEnd,
 	JobCancel, CallbackResend, CallbackDiscard, BulkStart, BulkStop,

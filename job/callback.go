@@ -274,7 +274,8 @@ type Secrets struct {
 type App struct {
 	Name      string
 	CreatedAt time.Time
-	Secrets   Secrets   // for URLs sent with a call
-	Policy    Policy    // of URLs sent with a call, and of its endpoints
+	Secrets   Secrets // for URLs sent with a call
+	Policy    Policy  // of URLs sent with a call, and of its endpoints
+	Limits    Limits
 	DeletedAt time.Time // when it was deleted, while something of it is left; else zero
 }

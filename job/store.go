@@ -41,6 +41,7 @@ type Store interface { //nolint:interfacebloat // it joins the roles below, and 
 	Reader
 	Apps
 	Keys
+	Limiting
 	Endpoints
 	Pauses
 	Outages
@@ -128,6 +129,10 @@ type Acceptance struct {
 	// digest of what the request says.
 	Key         string
 	Fingerprint [32]byte
+	// Limits of the app; Accept is a LimitError where Jobs or Bytes would be exceeded,
+	// however many are accepted at once. Only what is above 0 counts, and only what is
+	// stored by acceptances: a result may exceed Bytes. Zero: none.
+	Limits Limits
 	// Callbacks are owed for the acceptance, none of them claimed; the job is Early
 	// then. Not with Finish.
 	Callbacks []OwedCallback

@@ -11,7 +11,7 @@ import (
 )
 
 func newAppCmd(c *cli) *cobra.Command {
-	return group("app", "Make, list and delete apps, with the admin key", c.appCreate(), c.appList(), c.appPolicy(), c.appDelete())
+	return group("app", "Make, list and delete apps, with the admin key", c.appCreate(), c.appList(), c.appPolicy(), c.appShow(), c.appLimits(), c.appDelete())
 }
 
 func (c *cli) appCreate() *cobra.Command {

@@ -83,6 +83,8 @@ type Options struct {
 	// SplitAdmin takes what needs the admin key, and what tells of the inside, out of
 	// the API's own handler: API.Admin serves it.
 	SplitAdmin bool
+	// Limits of apps that have none of their own.
+	Limits job.Limits
 	// AdminKeyFixed: the admin key comes from the configuration, at each start.
 	AdminKeyFixed bool
 	// Proxies may say on whose behalf they ask.

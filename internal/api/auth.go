@@ -51,6 +51,8 @@ type caller struct {
 	// changed is closed when the app has changed, or a key of it: what is known here
 	// may no longer be so.
 	changed chan struct{}
+	limits  job.Limits   // of the app, or the gateway's
+	rate    *bucket      // nil where its calls are not limited
 	used    atomic.Int64 // the last use that was noted, in Unix seconds
 }
 
@@ -59,6 +61,7 @@ type caller struct {
 type authenticator struct {
 	opt     Options
 	guesses *guesses
+	limiter limiter
 
 	mu      sync.RWMutex
 	callers map[[32]byte]*caller
@@ -71,7 +74,7 @@ type authenticator struct {
 }
 
 func newAuthenticator(opt Options) *authenticator {
-	return &authenticator{opt: opt, callers: map[[32]byte]*caller{}, uses: map[job.ID]job.KeyUse{}, guesses: newGuesses(opt)}
+	return &authenticator{opt: opt, callers: map[[32]byte]*caller{}, uses: map[job.ID]job.KeyUse{}, guesses: newGuesses(opt), limiter: limiter{buckets: map[string]*bucket{}}}
 }
 
 // committed forgets the keys of an app that was changed.
@@ -222,7 +225,8 @@ func (t *authenticator) remembered(ctx context.Context, hash [32]byte, load func
 	if err != nil {
 		return nil, storeProblem(ctx, t.opt.Log, "find app of key", err)
 	}
-	who = &caller{app: app, key: key, hash: hash, changed: make(chan struct{})}
+	who = &caller{app: app, key: key, hash: hash, changed: make(chan struct{}), limits: app.Limits.Or(t.opt.Limits)}
+	who.rate = t.limiter.bucketOf(app.Name, who.limits, t.opt.Now())
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.changes != before {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ringback/ringback/job"
 )
@@ -95,7 +96,7 @@ func TestChangeOfAnAppIsSeenAtOnce(t *testing.T) {
 
 func TestCacheOfKeysIsBoundedAndForgetsChangedApps(t *testing.T) {
 	t.Parallel()
-	auth := newAuthenticator(Options{})
+	auth := newAuthenticator(Options{Now: time.Now})
 	for i := range 3 * maxCachedKeys {
 		hash := [32]byte{byte(i), byte(i >> 8), byte(i >> 16)}
 		if _, p := auth.remembered(t.Context(), hash, found("a")); p != nil {
@@ -117,7 +118,7 @@ func found(name string) func(ctx context.Context) (job.App, job.Key, error) {
 
 func TestAppReadBeforeItsChangeIsNotRemembered(t *testing.T) {
 	t.Parallel()
-	auth := newAuthenticator(Options{})
+	auth := newAuthenticator(Options{Now: time.Now})
 	who, p := auth.remembered(t.Context(), [32]byte{1}, func(context.Context) (job.App, job.Key, error) {
 		auth.committed(job.Change{Kind: job.AppChanged, App: "a"})
 		return job.App{Name: "a"}, job.Key{}, nil

@@ -42,7 +42,7 @@ type call struct {
 // take takes a call in: 202 and a job, or a problem and nothing.
 func (a *API) take(w http.ResponseWriter, r *http.Request, op *operation) {
 	c := &call{api: a, op: op, r: r}
-	p := c.identify()
+	p := c.identify(w)
 	if p == nil && !c.first.Repeated {
 		p = c.readHead()
 	}
@@ -86,11 +86,16 @@ func (c *call) admit(w http.ResponseWriter) (job.Receipt, *Problem) {
 
 // identify finds out who calls, and whether the call repeats another one. What that
 // one chose stands: it is not chosen again from endpoints that may have changed.
-func (c *call) identify() (p *Problem) {
+func (c *call) identify(w http.ResponseWriter) (p *Problem) {
 	if c.who, p = c.api.authenticate(c.r); p != nil {
 		return p
 	}
 	c.app = c.who.app
+	if c.who.rate != nil {
+		if p = c.who.rate.take(w.Header(), c.api.now()); p != nil {
+			return p
+		}
+	}
 	c.prefer = readPrefer(c.r.Header["Prefer"], c.api.opt.MaxWait)
 	if c.key, p = readIdempotencyKey(c.r.Header); p != nil {
 		return p
@@ -142,7 +147,7 @@ func (c *call) readHead() (p *Problem) {
 // accept stores the job. A call that repeats another one gets that one's receipt.
 func (c *call) accept(fingerprint [32]byte) (job.Receipt, *Problem) {
 	a := c.api
-	acceptance := job.Acceptance{Job: c.job, Claimed: c.job.ScheduledAt.IsZero() && a.opt.Slots.Reserve(c.job), Key: c.key, Fingerprint: fingerprint}
+	acceptance := job.Acceptance{Job: c.job, Limits: c.who.limits, Claimed: c.job.ScheduledAt.IsZero() && a.opt.Slots.Reserve(c.job), Key: c.key, Fingerprint: fingerprint}
 	if acceptance.Claimed { // nothing waits before it
 		acceptance.Finish = a.opt.Slots.Instantly(c.r.Context(), c.job)
 	}
@@ -160,6 +165,9 @@ func (c *call) accept(fingerprint [32]byte) (job.Receipt, *Problem) {
 	}
 	if errors.Is(err, job.ErrOutcomeUnknown) {
 		c.job.Request.Body.Ref = "" // perhaps a row names it: the next start's sweep decides
+	}
+	if over, ok := errors.AsType[*job.LimitError](err); ok {
+		return receipt, overLimit(over)
 	}
 	switch {
 	case errors.Is(err, job.ErrNotFound): // the app was deleted while the call came in

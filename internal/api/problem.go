@@ -26,6 +26,8 @@ type Problem struct {
 	retryAfter int    // seconds, sent as Retry-After; 0: none
 	allow      string // Allow, for 405
 	challenge  string // WWW-Authenticate, for 401
+
+	ratePolicy, rate string // RateLimit-Policy and RateLimit, of a limit that is reached
 }
 
 // ProblemItem is one of several faults of a request.
@@ -182,6 +184,10 @@ func (p *Problem) header() http.Header {
 	}
 	if p.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(p.retryAfter))
+	}
+	if p.rate != "" {
+		h.Set("Ratelimit-Policy", p.ratePolicy)
+		h.Set("Ratelimit", p.rate)
 	}
 	if p.allow != "" {
 		h.Set("Allow", p.allow)

@@ -118,9 +118,7 @@ func (a *API) ownRoutes(s side) http.Handler {
 	if s != sideAdmin {
 		a.serveDocs(mux, operations)
 	}
-	if s != sidePublic {
-		a.serveDashboard(mux)
-	}
+	a.serveDashboard(mux, s)
 	if a.opt.Metrics != nil && s != sidePublic {
 		mux.Handle(get+"/metrics", a.opt.Metrics)
 	}

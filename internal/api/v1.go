@@ -45,8 +45,11 @@ var (
 	// appOnly lets an app pass and tells the handler which one it is.
 	appOnly = access{
 		check: func(a *API, ctx huma.Context, want job.Scopes) (huma.Context, *Problem) {
-			r, _ := humago.Unwrap(ctx)
+			r, w := humago.Unwrap(ctx)
 			who, p := a.authenticateV1(r, want)
+			if p == nil && who.rate != nil {
+				p = who.rate.take(w.Header(), a.now())
+			}
 			if p != nil {
 				return ctx, p
 			}
@@ -170,6 +173,7 @@ func (a *API) newV1(mux *http.ServeMux, s side) *v1 {
 	v.registerSecrets()
 	v.registerKeys()
 	v.registerAccess()
+	v.registerUsage()
 	v.registerApps()
 	v.registerAudit()
 	v.registerCheckURL()

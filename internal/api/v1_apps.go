@@ -32,7 +32,7 @@ func (v *v1) registerApps() {
 		Summary: "Make an app and its first key", Tags: tags, DefaultStatus: http.StatusCreated}, v.createApp)
 	v.registerDeleteApp()
 	register(v, adminOnly, huma.Operation{OperationID: "change-app", Method: http.MethodPatch, Path: "/v1/apps/{name}",
-		Summary: "Change the policy of an app", Tags: tags}, v.patchApp)
+		Summary: "Change the policy or the limits of an app", Tags: tags}, v.patchApp)
 }
 
 func (v *v1) listApps(ctx context.Context, _ *none) (*reply[client.Page[client.App]], error) {
@@ -64,6 +64,15 @@ func (v *v1) patchApp(ctx context.Context, in *patchAppInput) (*reply[client.App
 			return nil, v.appProblem(ctx, "set policy of app", err)
 		}
 	}
+	if in.Body.Limits != nil {
+		limits, err := readLimits(in.Body.Limits)
+		if err != nil {
+			return nil, err
+		}
+		if err := v.opt.Store.SetAppLimits(whole(ctx), in.Name, limits); err != nil {
+			return nil, v.appProblem(ctx, "set limits of app", err)
+		}
+	}
 	app, err := v.opt.Store.App(ctx, in.Name)
 	if err != nil {
 		return nil, v.appProblem(ctx, "read app", err)
@@ -81,7 +90,7 @@ func (v *v1) appProblem(ctx context.Context, doing string, err error) *Problem {
 }
 
 func showApp(app job.App) client.App {
-	return client.App{Name: app.Name, Policy: client.Policy(app.Policy), CreatedAt: client.At(app.CreatedAt), DeletedAt: client.At(app.DeletedAt)}
+	return client.App{Name: app.Name, Policy: client.Policy(app.Policy), Limits: showLimits(app.Limits), CreatedAt: client.At(app.CreatedAt), DeletedAt: client.At(app.DeletedAt)}
 }
 
 func (v *v1) createApp(ctx context.Context, in *createAppInput) (*reply[client.AppCreated], error) {

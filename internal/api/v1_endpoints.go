@@ -108,6 +108,9 @@ func (v *v1) createEndpoint(ctx context.Context, in *createEndpointInput) (*crea
 		return nil, storeProblem(ctx, v.opt.Log, "list endpoints", err)
 	}
 	named := func(other job.Endpoint) bool { return other.Name == e.Name }
+	if most := callerOf(ctx).limits.Endpoints; most > 0 && int64(len(before)) >= most && !slices.ContainsFunc(before, named) {
+		return nil, limited(kindLimitEndpoints, "endpoints", most, endpointsRetrySeconds)
+	}
 	if len(before) >= maxEndpoints && !slices.ContainsFunc(before, named) {
 		return nil, kindTooManyEndpoints.problem(fmt.Sprintf("an app may have %d endpoints", maxEndpoints)).
 			withHint("delete one that is not used, or send the URL with the call")

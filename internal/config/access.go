@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/ringback/ringback"
+	"github.com/ringback/ringback/job"
 )
 
 // proxy is an entry of trusted_proxies: a prefix, an address, or "unix".
@@ -44,4 +45,35 @@ func ParseDuration(text string) (time.Duration, error) {
 	var d duration
 	err := d.parse(text)
 	return time.Duration(d), err
+}
+
+// ParseSize reads a number of bytes as the configuration writes it, such as 10GiB.
+func ParseSize(text string) (int64, error) {
+	var n size
+	err := n.parse(text)
+	return int64(n), err
+}
+
+type limitsBlock struct {
+	Calls     calls `yaml:"calls"`
+	Jobs      count `yaml:"jobs"`
+	Bytes     size  `yaml:"bytes"`
+	Endpoints count `yaml:"endpoints"`
+}
+
+func (l *limitsBlock) limits() job.Limits {
+	return job.Limits{Calls: l.Calls.n, Per: l.Calls.per, Jobs: int64(l.Jobs), Bytes: int64(l.Bytes), Endpoints: int64(l.Endpoints)}
+}
+
+// calls is how many requests there may be in a time.
+type calls struct {
+	n   int64
+	per time.Duration
+}
+
+func (c *calls) parse(text string) (err error) {
+	if c.n, c.per, err = job.ParseCalls(text); err != nil {
+		return wrong(err.Error(), "%q is no number of calls", text)
+	}
+	return nil
 }

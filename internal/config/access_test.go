@@ -3,6 +3,9 @@ package config
 import (
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/ringback/ringback/job"
 )
 
 func TestTrustedProxiesAreAddressesOrUnix(t *testing.T) {
@@ -17,6 +20,22 @@ func TestTrustedProxiesAreAddressesOrUnix(t *testing.T) {
 	}
 	for _, bad := range []string{"proxy.example", "10.0.0.0/33", "fe80::1%eth0", "''"} {
 		if _, err := load(Sources{LookupEnv: func(string) (string, bool) { return "", false }}, []byte("trusted_proxies: ["+bad+"]\n"), nil); err == nil {
+			t.Errorf("%s is taken", bad)
+		}
+	}
+}
+
+func TestLimitsOfAppsAreRead(t *testing.T) {
+	t.Parallel()
+	s := mustLoad(t, "limits: {calls: 6000/m, jobs: 1000, bytes: 10GiB, endpoints: 20}\n", Sources{}, nil)
+	if want := (job.Limits{Calls: 6000, Per: time.Minute, Jobs: 1000, Bytes: 10 << 30, Endpoints: 20}); s.Options.Limits != want {
+		t.Errorf("%+v, want %+v", s.Options.Limits, want)
+	}
+	if s = mustLoad(t, "", Sources{}, nil); s.Options.Limits != (job.Limits{}) {
+		t.Errorf("without any: %+v", s.Options.Limits)
+	}
+	for _, bad := range []string{"calls: 100", "calls: 0/s", "calls: 5/y", "calls: -1/s", "jobs: 0", "bytes: 1.5GiB", "rate: 1/s"} {
+		if _, err := loadText(t, "limits: {"+bad+"}\n", Sources{}, nil); err == nil {
 			t.Errorf("%s is taken", bad)
 		}
 	}

@@ -62,6 +62,7 @@ type file struct {
 	Listen       listenAddress         `yaml:"listen"`
 	AdminListen  listenAddress         `yaml:"admin_listen"`
 	MaxConns     count                 `yaml:"max_connections"`
+	Limits       limitsBlock           `yaml:"limits"`
 	Store        storePath             `yaml:"store"`
 	Bodies       bodyDir               `yaml:"bodies"`
 	PublicURL    publicURL             `yaml:"public_url"`
@@ -171,6 +172,7 @@ func (d *decoder) settings(f *file, dev bool) *Settings {
 		d.problem("admin_listen", wrong("listen on 127.0.0.1, or leave --dev out and give the apps keys",
 			"with --dev, which asks for no key, only loopback can be listened on, not %s", s.AdminListen))
 	}
+	s.Options.Limits = f.Limits.limits()
 	for _, p := range f.Proxies {
 		p.add(&s.Options.Proxies)
 	}

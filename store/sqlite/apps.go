@@ -46,10 +46,10 @@ func wrap(err error, format string, args ...any) error {
 	return fmt.Errorf(format+": %w", append(args, err)...)
 }
 
-const appColumns = `a.name, a.created_at, a.secret, a.secret_previous, a.previous_until, a.policy, a.deleted_at`
+const appColumns = `a.name, a.created_at, a.secret, a.secret_previous, a.previous_until, a.policy, a.limits, a.deleted_at`
 
 func scanApp(row *scanner) job.App {
-	return job.App{Name: row.text(), CreatedAt: row.time(), Secrets: scanSecrets(row), Policy: row.policy(), DeletedAt: row.time()}
+	return job.App{Name: row.text(), CreatedAt: row.time(), Secrets: scanSecrets(row), Policy: row.policy(), Limits: row.limits(), DeletedAt: row.time()}
 }
 
 func scanSecrets(row *scanner) job.Secrets {

@@ -28,6 +28,17 @@ func (s *Store) Accept(ctx context.Context, a job.Acceptance) (job.Receipt, erro
 		if err := s.live(a.Job.App); err != nil {
 			return err
 		}
+		if a.Limits.Jobs > 0 || a.Limits.Bytes > 0 {
+			if a.Key != "" {
+				err := c.earlier(a.Job.App, a.Job.Operation, a.Key).each(func(row *scanner) { receipt = scanReceipt(row) })
+				if err != nil || receipt.Repeated {
+					return err
+				}
+			}
+			if err := c.withinLimits(&a); err != nil {
+				return err
+			}
+		}
 		if a.Key != "" {
 			if err := c.remember(a, &receipt); err != nil || receipt.Repeated {
 				return err
@@ -100,6 +111,9 @@ func (c *conn) insertJob(j *job.Job, due int64) error {
 	}
 	if err != nil {
 		return err
+	}
+	if stored, known := c.stored[j.App]; known {
+		c.stored[j.App] = stored + j.Request.Body.Size
 	}
 	r := &j.Request
 	return c.bind(`INSERT INTO requests (key, method, path, query, header, params, traceparent, tracestate, echo, body_size, body_ref, body)
@@ -428,8 +442,10 @@ func (c *conn) insertOutcome(id job.ID, f job.Finish) error {
 	if r == nil || r.Echo {
 		return nil
 	}
-	return c.bind(`INSERT INTO results (key, header, body_size, body_ref, body) VALUES (?, ?, ?, ?, ?)`).
-		key(id).text(encodeHeader(r.Header)).int(r.Body.Size).opt(r.Body.Ref).blob(r.Body.Inline).exec()
+	return c.metered(int64(id.Key()), func() error {
+		return c.bind(`INSERT INTO results (key, header, body_size, body_ref, body) VALUES (?, ?, ?, ?, ?)`).
+			key(id).text(encodeHeader(r.Header)).int(r.Body.Size).opt(r.Body.Ref).blob(r.Body.Inline).exec()
+	})
 }
 
 // missing says why an update of what is not terminal met no row: nil where it is

@@ -157,7 +157,7 @@ func (c *conn) keepNoMore(l looked, swept *job.Swept) error {
 		return c.deleteJob(l.key)
 	}
 	swept.Bared++
-	return c.securely(func() error { return c.bare(l.key) })
+	return c.securely(func() error { return c.metered(l.key, func() error { return c.bare(l.key) }) })
 }
 
 // bodyRefs are the references of a job's stored bodies, empty where there are none.
@@ -220,7 +220,7 @@ func (s *Store) Redact(ctx context.Context, r job.Redacted) (unused []string, er
 		if r.Result != nil {
 			unused = appendRefs(unused, result)
 		}
-		return c.securely(func() error { return c.redact(r) })
+		return c.securely(func() error { return c.metered(l.key, func() error { return c.redact(r) }) })
 	}, nil)
 	return unused, wrap(err, "redact %s", r.ID.Job())
 }

@@ -45,6 +45,10 @@ func (s *Store) Purge(ctx context.Context, before, keysBefore time.Time, limit i
 }
 
 func (c *conn) deleteJob(key int64) error {
+	return c.metered(key, func() error { return c.deleteAllOf(key) })
+}
+
+func (c *conn) deleteAllOf(key int64) error {
 	for _, sql := range []string{
 		`DELETE FROM attempts WHERE callback IN (SELECT key FROM callbacks WHERE job = ?)`,
 		`DELETE FROM callback_bodies WHERE key IN (SELECT key FROM callbacks WHERE job = ?)`,

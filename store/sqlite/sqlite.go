@@ -277,6 +277,9 @@ func (s *Store) observe(c *conn) error {
 type conn struct {
 	*sqlite3.Conn
 	stmts map[string]*sqlite3.Stmt
+	// stored is, of the writer, how much apps have stored, by app, where that is limited.
+	// It is as the transaction leaves it.
+	stored map[string]int64
 }
 
 func openConn(dsn string) (*conn, error) {

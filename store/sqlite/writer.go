@@ -199,6 +199,7 @@ func (w *writer) transaction(batch []*op) (err error) {
 	}
 	defer func() {
 		if err != nil {
+			clear(c.stored) // it is counted again
 			// A failed COMMIT may have ended the transaction by itself.
 			if !c.GetAutocommit() {
 				err = errors.Join(err, c.bind("ROLLBACK").exec())

@@ -38,7 +38,7 @@ func Run(t *testing.T, fresh func(testing.TB) Harness) {
 		tests []test
 	}{
 		{"Intake", intakeTests}, {"Runs", runsTests}, {"Waits", waitTests}, {"Questions", questionTests}, {"Callbacks", callbackTests}, {"Lists", listTests},
-		{"Apps", appTests}, {"Keys", keyTests}, {"Endpoints", endpointTests}, {"Pauses", pauseTests}, {"Outages", outageTests}, {"Order", orderTests}, {"Turns", turnTests}, {"Overdue", overdueTests}, {"Janitor", janitorTests}, {"Audit", auditTests}, {"Seals", sealTests}, {"Bulk", bulkTests}, {"Keeping", keepTests}, {"Crash", crashTests},
+		{"Apps", appTests}, {"Keys", keyTests}, {"Limits", limitTests}, {"Endpoints", endpointTests}, {"Pauses", pauseTests}, {"Outages", outageTests}, {"Order", orderTests}, {"Turns", turnTests}, {"Overdue", overdueTests}, {"Janitor", janitorTests}, {"Audit", auditTests}, {"Seals", sealTests}, {"Bulk", bulkTests}, {"Keeping", keepTests}, {"Crash", crashTests},
 	} {
 		t.Run(topic.name, func(t *testing.T) {
 			t.Parallel()

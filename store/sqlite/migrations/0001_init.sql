@@ -14,6 +14,7 @@ CREATE TABLE apps (
   secret_previous BLOB,
   previous_until  INTEGER NOT NULL,
   policy          TEXT,          -- JSON; NULL: any URL
+  limits          TEXT,          -- JSON; NULL: the gateway's
   deleted_at      INTEGER NOT NULL DEFAULT 0 -- since when its rows are being erased
 ) STRICT, WITHOUT ROWID;
 
