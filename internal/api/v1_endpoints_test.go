@@ -15,7 +15,7 @@ func TestEndpointIsCreatedChangedAndDeleted(t *testing.T) {
 	g := setup(t, nil)
 	key := g.app("a")
 	a := g.call("POST", "/v1/endpoints", key, `{"name":"shop","url":"https://my.server/bar","default":true,"operations":["scan"],`+
-		`"events":["succeeded"],"method":"PUT","headers":{"x-tenant":"7"},"concurrency":8}`)
+		`"events":["succeeded"],"method":"PUT","headers":{"x-tenant":"7"},"concurrency":8,"rate":"50/s"}`)
 	a.want(t, 201, "")
 	if got := a.header.Get("Location"); got != "/v1/endpoints/shop" {
 		t.Errorf("Location %q", got)
@@ -31,7 +31,7 @@ func TestEndpointIsCreatedChangedAndDeleted(t *testing.T) {
 		t.Errorf("X-Tenant %q", got)
 	}
 	if strings.Contains(a.body, `"operations"`) || !field[bool](t, a, "disabled") || field[bool](t, a, "default") ||
-		field[string](t, a, "method") != "PUT" || field[float64](t, a, "concurrency") != 8 {
+		field[string](t, a, "method") != "PUT" || field[float64](t, a, "concurrency") != 8 || field[string](t, a, "rate") != "50/s" {
 		t.Errorf("after the change: %s", a.body)
 	}
 	g.call("POST", "/v1/endpoints", key, `{"name":"later","url":"https://my.server/2"}`).want(t, 201, "")
@@ -72,28 +72,32 @@ func TestEndpointThatCannotBeIsRefused(t *testing.T) {
 		many[i] = `"X-` + strings.Repeat("a", i+1) + `":"1"`
 	}
 	for body, status := range map[string]int{
-		endpoint(`"method":"CONNECT"`):                                       400,
-		endpoint(`"method":"TRACE"`):                                         400,
-		endpoint(`"method":"CONNECT"`):                                       400,
-		endpoint(`"method":"POST / HTTP/1.1\r\nX: 1\r\n\r\nGET"`):            400,
-		endpoint(`"headers":{"Host":"127.0.0.1"}`):                           400,
-		endpoint(`"headers":{"X-A":"1\r\nX-Injected: 1"}`):                   400,
-		endpoint(`"headers":{"X A":"1"}`):                                    400,
-		endpoint(`"headers":{"X-A":"1","x-a":"2"}`):                          400,
-		endpoint(`"headers":{"X-A":"` + strings.Repeat("a", 100_000) + `"}`): 400,
-		endpoint(`"headers":{` + strings.Join(many, ",") + `}`):              400,
-		endpoint(`"headers":{"X-A":1}`):                                      400,
-		endpoint(`"concurrency":1e400`):                                      400,
-		endpoint(`"concurrency":-1`):                                         400,
-		endpoint(`"concurrency":1.5`):                                        400,
-		endpoint(`"rate":"1e99/s"`):                                          400,
-		endpoint(`"events":["exploded"]`):                                    400,
-		endpoint(`"events":["failed","failed"]`):                             400,
-		endpoint(`"operations":["nosuch"]`):                                  400,
-		endpoint(`"name":"f"`):                                               400,
-		endpoint(`"URL":"https://b.example/"`):                               400,
-		`{"name":"../apps","url":"https://a.example/cb"}`:                    400,
-		`{"name":"Shop","url":"https://a.example/cb"}`:                       400,
+		endpoint(`"method":"CONNECT"`):                                           400,
+		endpoint(`"method":"TRACE"`):                                             400,
+		endpoint(`"method":"CONNECT"`):                                           400,
+		endpoint(`"method":"POST / HTTP/1.1\r\nX: 1\r\n\r\nGET"`):                400,
+		endpoint(`"headers":{"Host":"127.0.0.1"}`):                               400,
+		endpoint(`"headers":{"X-A":"1\r\nX-Injected: 1"}`):                       400,
+		endpoint(`"headers":{"X A":"1"}`):                                        400,
+		endpoint(`"headers":{"X-A":"1","x-a":"2"}`):                              400,
+		endpoint(`"headers":{"X-A":"` + strings.Repeat("a", 100_000) + `"}`):     400,
+		endpoint(`"headers":{` + strings.Join(many, ",") + `}`):                  400,
+		endpoint(`"headers":{"X-A":1}`):                                          400,
+		endpoint(`"concurrency":1e400`):                                          400,
+		endpoint(`"concurrency":-1`):                                             400,
+		endpoint(`"rate":"50"`):                                                  400,
+		endpoint(`"rate":"0/s"`):                                                 400,
+		endpoint(`"rate":"50/week"`):                                             400,
+		endpoint(`"rate":-1`):                                                    400,
+		endpoint(`"concurrency":1.5`):                                            400,
+		endpoint(`"rate":"1e99/s"`):                                              400,
+		endpoint(`"events":["exploded"]`):                                        400,
+		endpoint(`"events":["failed","failed"]`):                                 400,
+		endpoint(`"operations":["nosuch"]`):                                      400,
+		endpoint(`"name":"f"`):                                                   400,
+		endpoint(`"URL":"https://b.example/"`):                                   400,
+		`{"name":"../apps","url":"https://a.example/cb"}`:                        400,
+		`{"name":"Shop","url":"https://a.example/cb"}`:                           400,
 		`{"name":"e"}`:                                                           400,
 		`{"name":"e","url":"ftp://a.example"}`:                                   400,
 		`{"name":"e","url":"https://a.example/\ud800"}`:                          400,
