@@ -22,7 +22,7 @@ type BulkFilter struct {
 	Operation string   `json:"operation,omitempty" maxLength:"64" doc:"Of this operation." example:"scan"`
 	Event     string   `json:"event,omitempty" enum:"accepted,running,progress,ask,succeeded,failed,canceled,expired" doc:"Callbacks of this event."`
 	Error     string   `json:"error,omitempty" maxLength:"64" doc:"Callbacks whose last attempt ended with this error class." example:"refused"`
-	Status    []string `json:"status,omitempty" nullable:"false" enum:"pending,delivered,dead,discarded,accepted,running,waiting" doc:"Callbacks, or jobs to cancel, with one of these; dead ones to resend, pending ones to discard, all that have not ended to cancel if nothing is given."`
+	Status    []string `json:"status,omitempty" nullable:"false" maxItems:"7" uniqueItems:"true" enum:"pending,delivered,dead,discarded,accepted,running,waiting" doc:"Callbacks, or jobs to cancel, with one of these; dead ones to resend, pending ones to discard, all that have not ended to cancel if nothing is given."`
 	Since     Time     `json:"since,omitzero" format:"date-time" doc:"Owed, or accepted, not before this."`
 	Until     Time     `json:"until,omitzero" format:"date-time" doc:"Owed, or accepted, before this."`
 }

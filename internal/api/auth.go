@@ -147,7 +147,7 @@ func (t *authenticator) find(r *http.Request, key string, hash [32]byte) (*calle
 	switch {
 	case p != nil:
 		return nil, p
-	case admin:
+	case admin && !t.opt.SplitAdmin: // else the public address would tell who guesses it
 		t.guesses.right(r, hash)
 		return nil, kindForbidden.problem("this is the admin key, and this route is for apps").
 			withHint("make an app with POST /v1/apps, and use the key that it gets")
@@ -180,6 +180,17 @@ func (t *authenticator) again(ctx context.Context, who *caller, want job.Scopes)
 		p = now.permits(want, t.opt.Now())
 	}
 	return now, p
+}
+
+// still looks at who has called before anything comes of it: its key may have been
+// revoked, or have expired, since the request began.
+func (t *authenticator) still(ctx context.Context, who *caller, want job.Scopes) (*caller, *Problem) {
+	select {
+	case <-who.changed:
+		return t.again(ctx, who, want)
+	default:
+		return who, who.permits(want, t.opt.Now())
+	}
 }
 
 // isAdmin tells whether a hash is that of the admin key.

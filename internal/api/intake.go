@@ -72,6 +72,9 @@ func (c *call) admit(w http.ResponseWriter) (job.Receipt, *Problem) {
 	}
 	defer room.leave()
 	fingerprint, p := c.readBody(w)
+	if p == nil {
+		p = c.sinceTheHead()
+	}
 	if p != nil {
 		return job.Receipt{}, p
 	}
@@ -82,6 +85,25 @@ func (c *call) admit(w http.ResponseWriter) (job.Receipt, *Problem) {
 		return job.Receipt{}, p
 	}
 	return c.accept(fingerprint)
+}
+
+// sinceTheHead looks at what may have changed while the body came in, which takes as long
+// as the caller likes: its key, and the one that seals.
+func (c *call) sinceTheHead() (p *Problem) {
+	if c.who, p = c.api.auth.still(c.r.Context(), c.who, job.ScopeSubmit); p != nil {
+		return p
+	}
+	c.app = c.who.app
+	sealed := &c.job.Request.Authorization
+	if *sealed == nil {
+		return nil
+	}
+	again, _, err := c.api.opt.Seal.Reseal(*sealed, authorizationUse)
+	if err != nil {
+		return storeProblem(c.r.Context(), c.api.opt.Log, "seal the credentials of a call", err)
+	}
+	*sealed = again
+	return nil
 }
 
 // identify finds out who calls, and whether the call repeats another one. What that

@@ -173,9 +173,13 @@ func TestBackendGetsTheRequestWithoutWhatIsForTheGateway(t *testing.T) {
 	j := g.stored(a)
 	want := job.Request{
 		Method: "POST", Path: "/reports/a%2Fb%20c", RawQuery: "x=%zz;1&&y", Params: map[string]string{"kind": "a/b c"},
-		Header: http.Header{"X-Mine": {"1", "2"}, "Cookie": {"c=1"}, "User-Agent": {"test"}, "Content-Type": {"application/json"}, "Accept-Encoding": {"gzip"}},
+		Header: http.Header{"X-Mine": {"1", "2"}, "User-Agent": {"test"}, "Content-Type": {"application/json"}, "Accept-Encoding": {"gzip"}},
 		Body:   body.Inline([]byte("{}")), Trace: job.Trace{Parent: validParent, State: "a=1"},
 	}
+	if cookie, err := g.seal.Open(j.Request.Authorization, authorizationUse); err != nil || string(cookie) != "\nc=1" {
+		t.Errorf("the cookie is %q, %v", cookie, err)
+	}
+	j.Request.Authorization = nil
 	if !reflect.DeepEqual(j.Request, want) {
 		t.Errorf("the backend gets %+v,\nwant %+v", j.Request, want)
 	}

@@ -52,7 +52,7 @@ func TestPublicSideHasNothingOfTheAdmins(t *testing.T) {
 	}
 	on(public, "GET", "/v1/apps", adminKey, "").want(t, 404, "not_found")
 	on(public, "GET", "/metrics", "", "").want(t, 404, "not_found")
-	on(public, "GET", "/v1/audit", adminKey, "").want(t, 403, "forbidden")
+	on(public, "GET", "/v1/audit", adminKey, "").want(t, 401, "unauthenticated")
 	on(public, "GET", "/v1/audit", key, "").want(t, 200, "")
 	on(public, "GET", "/v1/jobs", key, "").want(t, 200, "")
 	on(public, "POST", "/scan", key, "{}").want(t, 202, "")

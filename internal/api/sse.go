@@ -93,13 +93,13 @@ func (v *v1) stream(r *http.Request, s *stream, id job.ID, who *caller, sent eve
 				return
 			}
 		case <-who.changed:
-			var p *Problem
-			if who, p = v.auth.again(r.Context(), who, job.ScopeRead); p != nil {
-				return
-			}
 		case <-expired:
 			return
 		case <-r.Context().Done():
+			return
+		}
+		var p *Problem
+		if who, p = v.auth.still(r.Context(), who, job.ScopeRead); p != nil {
 			return
 		}
 		next, err := v.event(r.Context(), who.app.Name, id, sent.id)

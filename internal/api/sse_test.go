@@ -140,7 +140,7 @@ func (oneApp) App(context.Context, string) (job.App, error) { return job.App{Nam
 func TestQuietStreamIsKeptOpen(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		opt := Options{Dev: true, Store: oneApp{oneJob{j: &job.Job{State: job.Running}}}}
+		opt := Options{Dev: true, Now: time.Now, Store: oneApp{oneJob{j: &job.Job{State: job.Running}}}}
 		v := &v1{API: &API{opt: opt, watch: newWatchers(), auth: newAuthenticator(opt)}}
 		ctx, cancel := context.WithTimeout(t.Context(), 3*heartbeat+time.Second)
 		defer cancel()
@@ -149,7 +149,7 @@ func TestQuietStreamIsKeptOpen(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v.stream(httptest.NewRequestWithContext(ctx, "GET", "/", nil), newStream(w), job.ID{}, &caller{app: job.App{Name: DevApp}}, first, nil)
+		v.stream(httptest.NewRequestWithContext(ctx, "GET", "/", nil), newStream(w), job.ID{}, &caller{app: job.App{Name: DevApp}, key: job.Key{Scopes: job.AllScopes}}, first, nil)
 		if got := w.Body.String(); got != strings.Repeat(": ping\n\n", 3) || !w.Flushed {
 			t.Errorf("sent %q", got)
 		}

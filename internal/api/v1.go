@@ -152,6 +152,9 @@ func register[I, O any](v *v1, who access, op huma.Operation, handle func(contex
 		if p == nil {
 			body, p = strictRequest(w, r)
 		}
+		if p == nil && r.ContentLength != 0 {
+			p = v.still(ctx, scope)
+		}
 		if p != nil {
 			answerAtOnce(w, r)
 			p.write(w)
@@ -160,6 +163,19 @@ func register[I, O any](v *v1, who access, op huma.Operation, handle func(contex
 		next(&strictContext{embedded: ctx, body: body})
 	}}
 	huma.Register(v.huma, op, handle)
+}
+
+// still refuses a request whose key has been revoked while its body came in.
+func (v *v1) still(ctx huma.Context, want job.Scopes) *Problem {
+	if who := callerOf(ctx.Context()); who.changed != nil {
+		_, p := v.auth.still(ctx.Context(), who, want)
+		return p
+	}
+	if who, ok := job.ActorOf(ctx.Context()); ok && who.Kind == job.ActorAdmin {
+		r, _ := humago.Unwrap(ctx)
+		return v.authenticateAdmin(r)
+	}
+	return nil
 }
 
 // newV1 registers all routes below /v1 of a side with mux.

@@ -57,7 +57,7 @@ func (v *v1) registerAccess() {
 	register(v, managers, huma.Operation{OperationID: "create-key", Method: http.MethodPost, Path: "/v1/keys",
 		Summary: "Make a key, which has no more scopes and no longer time than the one that is used for it", Tags: tags, DefaultStatus: http.StatusCreated},
 		func(ctx context.Context, in *createKeyInput) (*reply[client.KeyCreated], error) {
-			return v.createKey(ctx, appOf(ctx).Name, in.Body, &callerOf(ctx).key)
+			return v.createOwnKey(ctx, callerOf(ctx), in.Body)
 		})
 	register(v, managers, huma.Operation{OperationID: "revoke-key", Method: http.MethodDelete, Path: "/v1/keys/{id}",
 		Summary: "Revoke a key, at once", Tags: tags}, func(ctx context.Context, in *keyInput) (*none, error) {
@@ -115,6 +115,22 @@ func (v *v1) showKey(k *job.Key) client.Key {
 		ExpiresAt: client.At(k.ExpiresAt), LastUsedAt: client.At(v.auth.lastUse(k))}
 }
 
+// createOwnKey makes a key with another one. Where that was revoked meanwhile nobody
+// learns the new one, and it goes.
+func (v *v1) createOwnKey(ctx context.Context, who *caller, in client.KeyCreate) (*reply[client.KeyCreated], error) {
+	made, err := v.createKey(ctx, who.app.Name, in, &who.key)
+	if err != nil {
+		return nil, err
+	}
+	if _, p := v.auth.still(ctx, who, job.ScopeManage); p != nil {
+		if _, err := v.revokeKey(ctx, who.app.Name, made.Body.ID); err != nil {
+			return nil, err
+		}
+		return nil, p
+	}
+	return made, nil
+}
+
 // createKey makes a key of an app, of no more than what own permits.
 func (v *v1) createKey(ctx context.Context, app string, in client.KeyCreate, own *job.Key) (*reply[client.KeyCreated], error) {
 	now := v.now()
@@ -131,7 +147,7 @@ func (v *v1) createKey(ctx context.Context, app string, in client.KeyCreate, own
 	switch {
 	case slices.ContainsFunc([]rune(in.Name), unicode.IsControl):
 		return nil, faultyBody(ProblemItem{Pointer: "#/name", Detail: "a name has no control characters"})
-	case k.Expired(now):
+	case k.Expired(now), in.ExpiresAt != nil && k.ExpiresAt.IsZero(): // the zero time is none
 		return nil, faultyBody(ProblemItem{Pointer: "#/expires_at", Detail: "this time has passed"})
 	case !own.Scopes.Has(k.Scopes):
 		return nil, kindKeyEscalates.problem("the key in use has the scopes " + own.Scopes.String()).

@@ -104,6 +104,10 @@ func (a *API) awaitEnd(ctx context.Context, who *caller, scope job.Scopes, id jo
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
+		var p *Problem
+		if who, p = a.auth.still(ctx, who, scope); p != nil {
+			return nil, p
+		}
 		j, err := a.opt.Store.Job(ctx, app, id)
 		if err != nil || j.State.Terminal() {
 			return j, err
@@ -114,10 +118,6 @@ func (a *API) awaitEnd(ctx context.Context, who *caller, scope job.Scopes, id jo
 				return j, nil
 			}
 		case <-who.changed:
-			var p *Problem
-			if who, p = a.auth.again(ctx, who, scope); p != nil {
-				return nil, p
-			}
 		case <-timer.C:
 			if p := who.permits(scope, a.now()); p != nil {
 				return nil, p

@@ -199,7 +199,7 @@ func (s oneJob) Job(context.Context, string, job.ID) (*job.Job, error) { return 
 func TestLongPollAnswersWithWhatStandsAfterItsTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a := &API{now: time.Now, watch: newWatchers()}
+		a := &API{now: time.Now, watch: newWatchers(), auth: newAuthenticator(Options{Now: time.Now})}
 		a.opt.Store = oneJob{j: &job.Job{State: job.Running}}
 		begin := time.Now()
 		j, err := a.awaitEnd(t.Context(), &caller{app: job.App{Name: "a"}, key: job.Key{Scopes: job.AllScopes}}, job.ScopeRead, job.ID{1}, 7*time.Second)

@@ -20,7 +20,7 @@ type choice struct {
 // callbacks lists the app's callbacks, newest first.
 func (s *Site) callbacks(_ http.ResponseWriter, r *http.Request, api caller) (name string, data any, err error) {
 	chosen := url.Values{}
-	for _, parameter := range []string{"status", "endpoint", "job_id", "cursor"} {
+	for _, parameter := range []string{"status", "endpoint", "job", "cursor"} {
 		if v := r.FormValue(parameter); v != "" {
 			chosen.Set(parameter, v)
 		}
@@ -36,7 +36,7 @@ func (s *Site) callbacks(_ http.ResponseWriter, r *http.Request, api caller) (na
 	}{Callbacks: found.Data}
 	link := func(parameter, value string) string {
 		v := url.Values{}
-		for _, name := range []string{"endpoint", "job_id", "status"} {
+		for _, name := range []string{"endpoint", "job", "status"} {
 			if chosen.Has(name) {
 				v.Set(name, chosen.Get(name))
 			}
