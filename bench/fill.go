@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -25,16 +27,25 @@ const (
 // fillers write at once: as many as share a commit.
 const fillers = 1024
 
-// fill puts jobs of 500 bytes into a store in dir.
-func fill(ctx context.Context, dir string, n int, to stage, callback string) error {
+// filling is what a store is filled with: jobs of 500 bytes.
+type filling struct {
+	n         int
+	stage     stage
+	app       string   // empty: dev
+	callbacks []string // URLs, in turn; the number of the job is their query
+	due       time.Time
+}
+
+// fill puts jobs into a store in dir.
+func fill(ctx context.Context, dir string, f filling) error {
 	store, err := sqlite.Open(ctx, filepath.Join(dir, "ringback.db"), sqlite.Options{})
 	if err != nil {
 		return err
 	}
 	var made atomic.Int64
 	err = together(fillers, func() error {
-		for made.Add(1) <= int64(n) {
-			if err := fillOne(ctx, store, to, callback); err != nil {
+		for n := int(made.Add(1)) - 1; n < f.n; n = int(made.Add(1)) - 1 {
+			if err := fillOne(ctx, store, &f, n); err != nil {
 				return err
 			}
 		}
@@ -46,22 +57,26 @@ func fill(ctx context.Context, dir string, n int, to stage, callback string) err
 	return nil
 }
 
-func fillOne(ctx context.Context, store *sqlite.Store, to stage, callback string) error {
+func fillOne(ctx context.Context, store *sqlite.Store, f *filling, n int) error {
 	now := time.Now()
 	body := document(500)
-	j := &job.Job{ID: store.NewID(now), App: "dev", Operation: "relay", State: job.Accepted, CreatedAt: now,
+	callback := f.callbacks[n%len(f.callbacks)] + "?" + strconv.Itoa(n)
+	j := &job.Job{ID: store.NewID(now), App: cmp.Or(f.app, "dev"), Operation: "relay", State: job.Accepted, CreatedAt: now,
 		Request: job.Request{Method: "POST", Path: "/relay", Body: job.Body{Inline: body, Size: int64(len(body))},
 			Header: map[string][]string{"Content-Type": {"application/json"}}},
 		Targets: []job.Target{{URL: callback, Source: job.SourceRequest}}}
-	if _, err := store.Accept(ctx, job.Acceptance{Job: j, Claimed: true}); err != nil || to == unfinished {
+	if _, err := store.Accept(ctx, job.Acceptance{Job: j, Claimed: true}); err != nil || f.stage == unfinished {
 		return err
 	}
 	cb := &job.Callback{ID: store.NewID(now), JobID: j.ID, App: j.App, Operation: j.Operation, Event: job.EventSucceeded,
-		URL: callback, Method: "POST", CreatedAt: now, GiveUpAt: now.Add(72 * time.Hour), State: job.Pending, DueAt: now}
+		URL: callback, Method: "POST", CreatedAt: now, GiveUpAt: now.Add(72 * time.Hour), State: job.Pending, DueAt: f.due}
+	if f.due.IsZero() {
+		cb.DueAt = now
+	}
 	err := store.FinishRun(ctx, job.Finish{Job: j, State: job.Succeeded, At: now, Run: &job.Run{N: 1, StartedAt: now, FinishedAt: now},
 		Result:    &job.Result{Status: 200, ContentType: "application/json", Echo: true},
-		Callbacks: []job.OwedCallback{{Callback: cb, Claimed: to == settled}}})
-	if err != nil || to == owed {
+		Callbacks: []job.OwedCallback{{Callback: cb, Claimed: f.stage == settled}}})
+	if err != nil || f.stage == owed {
 		return err
 	}
 	return store.SettleAttempt(ctx, job.Settlement{Callback: cb, State: job.Delivered, At: now,

@@ -140,7 +140,7 @@ func TestAFilledStoreHoldsWhatItSays(t *testing.T) {
 	t.Parallel()
 	for stage, want := range map[stage]job.Backlog{unfinished: {Jobs: 50}, owed: {Callbacks: 50}, settled: {}} {
 		dir := t.TempDir()
-		if err := fill(t.Context(), dir, 50, stage, "http://127.0.0.1:9/dead"); err != nil {
+		if err := fill(t.Context(), dir, filling{n: 50, stage: stage, callbacks: []string{"http://127.0.0.1:9/dead"}}); err != nil {
 			t.Fatal(err)
 		}
 		store, err := sqlite.Open(t.Context(), filepath.Join(dir, "ringback.db"), sqlite.Options{})

@@ -86,10 +86,12 @@ func (s *session) measureStores() error {
 	}
 	defer remove()
 	began := time.Now()
-	var filling errgroup.Group
-	filling.Go(func() error { return fill(s.ctx, backlog, n, owed, gone.url()) })
-	filling.Go(func() error { return fill(s.ctx, finished, n, settled, gone.url()) })
-	if err := filling.Wait(); err != nil {
+	var fills errgroup.Group
+	fills.Go(func() error { return fill(s.ctx, backlog, filling{n: n, stage: owed, callbacks: []string{gone.url()}}) })
+	fills.Go(func() error {
+		return fill(s.ctx, finished, filling{n: n, stage: settled, callbacks: []string{gone.url()}})
+	})
+	if err := fills.Wait(); err != nil {
 		return err
 	}
 	s.say("two stores with %d jobs each were filled in %s", n, time.Since(began).Round(time.Second))
@@ -219,7 +221,7 @@ func (s *session) startUnfinished(n int) error {
 		return err
 	}
 	defer b.close()
-	if err := fill(s.ctx, dir, n, unfinished, b.receivers[0]+"?0"); err != nil {
+	if err := fill(s.ctx, dir, filling{n: n, stage: unfinished, callbacks: b.receivers}); err != nil {
 		return err
 	}
 	p, err := startRingback(s.ctx, s.binary, dir, fmt.Sprintf(operations, b.upstream))

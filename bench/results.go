@@ -18,6 +18,7 @@ type results struct {
 	During     float64   `json:"seconds"` // of a round
 	Stored     int       `json:"stored_jobs"`
 	Unfinished int       `json:"unfinished_jobs"`
+	Due        int       `json:"due_callbacks"` // of one app, where fairness is measured
 	// Syncs are the disk's own times, a pair for each round of the paced load.
 	Syncs []syncTime `json:"syncs"`
 	// Values are those of the table, one for each round, by the name of the target.
@@ -53,9 +54,9 @@ type point struct {
 
 func newResults(set settings) *results {
 	r := &results{Date: time.Now().UTC().Truncate(time.Second), Quick: set.quick, Repeats: set.rounds, During: set.during.Seconds(),
-		Stored: 1_000_000, Unfinished: 100_000, Values: map[string][]float64{}}
+		Stored: 1_000_000, Unfinished: 100_000, Due: 500_000, Values: map[string][]float64{}}
 	if set.quick {
-		r.Stored, r.Unfinished = 20_000, 10_000
+		r.Stored, r.Unfinished, r.Due = 20_000, 10_000, 20_000
 	}
 	return r
 }
@@ -104,6 +105,11 @@ var targets = []target{
 	{name: "finished_share", what: "throughput with 1,000,000 finished jobs in the store, against an empty one", atLeast: true, must: 0.9, aim: 0.97},
 	{name: "backlog_rss", what: "memory (RSS) with that backlog", unit: "MiB", must: 200, aim: 100},
 	{name: "hostile_rss", what: "1,000 receivers at once that stall where it costs most: growth of the memory (RSS)", unit: "MiB", must: 64, aim: 48},
+	{name: "isolation_p99", what: "20 receivers beside three in trouble with 30 % of the traffic: p99 from submission to callback, over that without", unit: "×", must: 1.5, aim: 1.1},
+	{name: "isolation_share", what: "their throughput at full load, against that where all are well", atLeast: true, must: 0.9, aim: 0.97},
+	{name: "destinations_p99", what: "the same with 10,000 destinations, half of them dead: p99 over that without", unit: "×", must: 1.5, aim: 1.1},
+	{name: "destinations_share", what: "their throughput at full load, against that where all are well", atLeast: true, must: 0.9, aim: 0.97},
+	{name: "fairness", what: "10 callbacks of an app beside 500,000 due ones of another: from due to the tenth's arrival, over alone", unit: "×", must: 2, aim: 1.2},
 	{name: "upload_rss", what: "eight uploads of 100 MiB at once: growth of the memory (RSS)", unit: "MiB", must: 32, aim: 16},
 	{name: "written_full", what: "written to disk per job of 500 bytes, at full load", unit: "B", reported: true},
 	{name: "written_paced", what: "written to disk per job of 500 bytes, at 200/s", unit: "B", reported: true},
