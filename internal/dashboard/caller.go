@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 
 	"github.com/ringback/ringback/client"
 )
@@ -27,11 +28,14 @@ func (c caller) do(method, path string, body, into any) error {
 			return fmt.Errorf("ask the API: %w", err)
 		}
 	}
-	r, err := http.NewRequestWithContext(c.r.Context(), method, "http://"+c.r.Host+c.site.opt.Prefix+"/v1"+path, &sent)
+	r, err := http.NewRequestWithContext(c.r.Context(), method, "/", &sent)
+	if err == nil {
+		r.URL, err = url.Parse(c.site.opt.Prefix + "/v1" + path)
+	}
 	if err != nil {
 		return fmt.Errorf("ask the API: %w", err)
 	}
-	r.RemoteAddr, r.TLS, r.RequestURI = c.r.RemoteAddr, c.r.TLS, r.URL.RequestURI()
+	r.Host, r.RemoteAddr, r.TLS, r.RequestURI = c.r.Host, c.r.RemoteAddr, c.r.TLS, r.URL.RequestURI()
 	r.Header["X-Forwarded-For"] = c.r.Header["X-Forwarded-For"]
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")

@@ -125,7 +125,7 @@ func (s *Site) signedIn(p page) http.HandlerFunc {
 		var problem *client.Problem
 		switch {
 		case errors.As(err, &problem) && problem.Status == http.StatusUnauthorized:
-			s.endSession(w) // the key was revoked, or has expired
+			s.endSession(w, r) // the key was revoked, or has expired
 			http.Redirect(w, r, s.root+"/signin", http.StatusSeeOther)
 		case errors.As(err, &problem):
 			s.show(w, r, problem.Status, "problem", problem)

@@ -43,12 +43,12 @@ func (s *Site) session(r *http.Request) (key string, ok bool) {
 	return string(plain[8:]), s.opt.Now().Before(until)
 }
 
-func (s *Site) setCookie(w http.ResponseWriter, value string, age int) {
-	http.SetCookie(w, &http.Cookie{Name: cookieName, Value: value, Path: s.root, MaxAge: age, HttpOnly: true, Secure: s.opt.Secure,
-		SameSite: http.SameSiteStrictMode})
+func (s *Site) setCookie(w http.ResponseWriter, r *http.Request, value string, age int) {
+	http.SetCookie(w, &http.Cookie{Name: cookieName, Value: value, Path: s.root, MaxAge: age, HttpOnly: true, //nolint:gosec // without TLS a browser would drop a secure one
+		Secure: s.opt.Secure || r.TLS != nil, SameSite: http.SameSiteStrictMode})
 }
 
-func (s *Site) endSession(w http.ResponseWriter) { s.setCookie(w, "", -1) }
+func (s *Site) endSession(w http.ResponseWriter, r *http.Request) { s.setCookie(w, r, "", -1) }
 
 func (s *Site) serveSignIn(w http.ResponseWriter, r *http.Request) {
 	if _, ok := s.session(r); ok {
@@ -78,11 +78,11 @@ func (s *Site) signIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	plain := binary.BigEndian.AppendUint64(nil, uint64(s.opt.Now().Add(sessionTime).Unix()))
-	s.setCookie(w, base64.RawURLEncoding.EncodeToString(s.opt.Seal.Seal(append(plain, key...), sessionUse)), int(sessionTime.Seconds()))
+	s.setCookie(w, r, base64.RawURLEncoding.EncodeToString(s.opt.Seal.Seal(append(plain, key...), sessionUse)), int(sessionTime.Seconds()))
 	http.Redirect(w, r, s.root+"/callbacks", http.StatusSeeOther)
 }
 
 func (s *Site) signOut(w http.ResponseWriter, r *http.Request) {
-	s.endSession(w)
+	s.endSession(w, r)
 	http.Redirect(w, r, s.root+"/signin", http.StatusSeeOther)
 }

@@ -94,7 +94,7 @@ func (p Pointers) Apply(document []byte, coded bool) ([]byte, Outcome) {
 		return document, Unchanged
 	case p.root.whole:
 		return Whole(), All
-	case p.keepOther && (coded || !looksLikeJSON(document)):
+	case p.keepOther && !looksLikeJSON(document):
 		return document, Unchanged
 	case coded || len(document) > MaxBytes:
 		return Whole(), All

@@ -59,6 +59,14 @@ func TestCompressedIsReplacedWhole(t *testing.T) {
 	if got, outcome := p.Apply([]byte(`{"a":1}`), true); outcome != All || string(got) != `"[redacted]"` {
 		t.Errorf("%s, %v", got, outcome)
 	}
+	// Whoever says so of what is not compressed does not get it past the redaction.
+	p.keepOther = true
+	if got, outcome := p.Apply([]byte(`{"a":1}`), true); outcome != All || string(got) != `"[redacted]"` {
+		t.Errorf("%s, %v", got, outcome)
+	}
+	if got, outcome := p.Apply([]byte("\x1f\x8b\x08"), true); outcome != Unchanged || string(got) != "\x1f\x8b\x08" {
+		t.Errorf("%q, %v", got, outcome)
+	}
 }
 
 func TestMalformedPointersAreRefused(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // MakeKeyFile reads the keys in a file, which it makes with one, with mode 0600 and
@@ -67,37 +68,62 @@ const maxKeyFileBytes = 64 << 10
 
 // AddKey puts a new key in the first place of a key file, in front of those that are
 // there, which still open. A crash leaves the file as it was, or as it is to be.
-func AddKey(path string) (KeyID, error) {
-	keys, err := KeyFile(path)
+func AddKey(path string) (id KeyID, err error) {
+	err = alone(path, func() error {
+		keys, err := KeyFile(path)
+		if err != nil {
+			return err
+		}
+		if len(keys) >= MaxKeys {
+			return fmt.Errorf("%s has %d keys already: remove those that nothing is sealed with", path, len(keys))
+		}
+		key := newKey()
+		id = IDOf(key)
+		return replaceFile(path, fileText(append([][]byte{key}, keys...)))
+	})
+	return id, err
+}
+
+// alone changes a key file while nobody else does, who might write what was read before:
+// a key that is lost in that way is gone for good. It locks the folder, for the file is
+// replaced.
+func alone(path string, change func() error) error {
+	if at, err := filepath.EvalSymlinks(path); err == nil {
+		path = at
+	}
+	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
-		return KeyID{}, err
+		return fmt.Errorf("seal key: %w", err)
 	}
-	if len(keys) >= MaxKeys {
-		return KeyID{}, fmt.Errorf("%s has %d keys already: remove those that nothing is sealed with", path, len(keys))
+	defer dir.Close()
+	if err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX); err != nil {
+		return fmt.Errorf("seal key: lock its folder: %w", err)
 	}
-	key := newKey()
-	return IDOf(key), replaceFile(path, fileText(append([][]byte{key}, keys...)))
+	return change()
 }
 
 // KeepKeys removes from a key file the keys that keep does not want, but never the
 // first, and returns the ids of those that are gone.
 func KeepKeys(path string, keep func(KeyID) bool) (gone []KeyID, err error) {
-	keys, err := KeyFile(path)
-	if err != nil {
-		return nil, err
-	}
-	kept := keys[:1:1]
-	for _, key := range keys[1:] {
-		if id := IDOf(key); keep(id) {
-			kept = append(kept, key)
-		} else {
-			gone = append(gone, id)
+	err = alone(path, func() error {
+		keys, err := KeyFile(path)
+		if err != nil {
+			return err
 		}
-	}
-	if len(gone) == 0 {
-		return nil, nil
-	}
-	return gone, replaceFile(path, fileText(kept))
+		kept := keys[:1:1]
+		for _, key := range keys[1:] {
+			if id := IDOf(key); keep(id) {
+				kept = append(kept, key)
+			} else {
+				gone = append(gone, id)
+			}
+		}
+		if len(gone) == 0 {
+			return nil
+		}
+		return replaceFile(path, fileText(kept))
+	})
+	return gone, err
 }
 
 // replaceFile replaces a file as a whole, synced with its folder, with its mode. What

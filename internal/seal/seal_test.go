@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -190,4 +191,40 @@ func FuzzOpen(f *testing.F) {
 			t.Fatalf("%x, %v", plain, err)
 		}
 	})
+}
+
+func TestNoKeyIsLostWhereSeveralChangeTheFile(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "key")
+	if _, err := MakeKeyFile(path); err != nil {
+		t.Fatal(err)
+	}
+	const added = 10
+	ids := make(chan KeyID, added)
+	var changes sync.WaitGroup
+	for range added {
+		changes.Go(func() {
+			id, err := AddKey(path)
+			if err != nil {
+				t.Error(err)
+			}
+			ids <- id
+		})
+		changes.Go(func() {
+			if gone, err := KeepKeys(path, func(KeyID) bool { return true }); err != nil || len(gone) > 0 {
+				t.Error(gone, err)
+			}
+		})
+	}
+	changes.Wait()
+	close(ids)
+	keys, err := KeyFile(path)
+	if err != nil || len(keys) != added+1 {
+		t.Fatalf("%d keys, %v", len(keys), err)
+	}
+	for id := range ids {
+		if !slices.ContainsFunc(keys, func(key []byte) bool { return IDOf(key) == id }) {
+			t.Errorf("the key %s is lost", id)
+		}
+	}
 }

@@ -106,7 +106,7 @@ func (c *conn) change(b *binder) error {
 // SetAppSecrets implements job.Apps.
 func (s *Store) SetAppSecrets(ctx context.Context, app string, sec job.Secrets) error {
 	err := s.write(ctx, func(c *conn) error {
-		err := c.change(c.bind(`UPDATE apps SET secret = ?, secret_previous = ?, previous_until = ? WHERE name = ?`).
+		err := c.change(c.bind(`UPDATE apps SET secret = ?, secret_previous = ?, previous_until = ? WHERE name = ? AND deleted_at = 0`).
 			blob(sec.Current).blob(sec.Previous).time(sec.PreviousUntil).text(app))
 		if err != nil {
 			return err
@@ -119,7 +119,7 @@ func (s *Store) SetAppSecrets(ctx context.Context, app string, sec job.Secrets) 
 // SetAppPolicy implements job.Apps.
 func (s *Store) SetAppPolicy(ctx context.Context, app string, p job.Policy) error {
 	err := s.write(ctx, func(c *conn) error {
-		if err := c.change(c.bind(`UPDATE apps SET policy = ? WHERE name = ?`).policy(p).text(app)); err != nil {
+		if err := c.change(c.bind(`UPDATE apps SET policy = ? WHERE name = ? AND deleted_at = 0`).policy(p).text(app)); err != nil {
 			return err
 		}
 		return s.audit(ctx, c, job.Audit{Action: job.AppPolicy, App: app, Subject: app})

@@ -41,6 +41,11 @@ func scanAudit(row *scanner) job.Audit {
 
 // AuditLog implements job.Audits.
 func (s *Store) AuditLog(ctx context.Context, f job.AuditFilter) ([]job.Audit, error) {
+	done, err := s.scanning(ctx)
+	if err != nil {
+		return nil, wrap(err, "read audit log")
+	}
+	defer done()
 	where, bind := "", []func(*binder){}
 	and := func(set bool, sql string, value func(*binder)) {
 		if set {
@@ -141,6 +146,8 @@ func endpointSettings(e job.Endpoint) []setting {
 		{"format", e.Format},
 		{"concurrency", fmt.Sprint(e.Concurrency)},
 		{"rate", e.Rate.String()},
+		{"ordered", fmt.Sprint(e.Ordered)},
+		{"order_key", e.OrderKey},
 		{"progress_interval", fmt.Sprint(e.ProgressInterval)},
 		{"disabled", fmt.Sprint(e.Disabled)},
 		{"operational", fmt.Sprint(e.Operational)},

@@ -139,6 +139,11 @@ func (s *Store) StopBulk(ctx context.Context, app string, id job.ID, at time.Tim
 
 // FindBulk implements job.Bulks.
 func (s *Store) FindBulk(ctx context.Context, l job.BulkLook) (found job.BulkFound, err error) {
+	done, err := s.scanning(ctx)
+	if err != nil {
+		return found, wrap(err, "find what a bulk is about")
+	}
+	defer done()
 	b := l.Bulk
 	// What was made while the clock was set back has a key that is later than its time.
 	after := max(int64(l.After), millis(b.Filter.Since)<<15-1)
@@ -299,6 +304,11 @@ func (s *Store) LaneBacklog(ctx context.Context, lane string, now time.Time, lim
 
 // DeadLetters implements job.Bulks.
 func (s *Store) DeadLetters(ctx context.Context, f job.DeadFilter) ([]job.DeadGroup, error) {
+	done, err := s.scanning(ctx)
+	if err != nil {
+		return nil, wrap(err, "group dead callbacks")
+	}
+	defer done()
 	lane := ""
 	if f.Endpoint != "" || f.Origin != "" {
 		lane = (&job.Callback{App: f.App, Endpoint: f.Endpoint, URL: f.Origin}).Lane()

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 	"time"
@@ -29,7 +30,7 @@ func (s *Store) Pause(ctx context.Context, p job.Pause) (job.Pause, error) {
 	begun := false
 	err := s.write(ctx, func(c *conn) (err error) {
 		begun = false
-		if err := c.mayPause(p); err != nil {
+		if err := cmp.Or(s.live(p.App), c.mayPause(p)); err != nil {
 			return err
 		}
 		if begun, err = c.pause(&p); err != nil || !begun {

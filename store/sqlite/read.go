@@ -113,6 +113,11 @@ func jobsQuery(f job.JobFilter) string {
 
 // Jobs implements job.Reader.
 func (s *Store) Jobs(ctx context.Context, f job.JobFilter) ([]*job.Job, error) {
+	done, err := s.scanning(ctx)
+	if err != nil {
+		return nil, wrap(err, "list jobs")
+	}
+	defer done()
 	jobs, err := list(ctx, s, scanJob, func(c *conn) *binder {
 		return c.bind(jobsQuery(f)).
 			text(f.App).int(before(f.Before)).text(f.Operation).int(int64(f.State)).int(limit(f.Limit))
@@ -177,6 +182,13 @@ func callbacksQuery(f job.CallbackFilter) string {
 
 // Callbacks implements job.Reader.
 func (s *Store) Callbacks(ctx context.Context, f job.CallbackFilter) ([]*job.Callback, error) {
+	if f.JobID.IsZero() {
+		done, err := s.scanning(ctx)
+		if err != nil {
+			return nil, wrap(err, "list callbacks")
+		}
+		defer done()
+	}
 	callbacks, err := list(ctx, s, scanCallback, func(c *conn) *binder {
 		return c.bind(callbacksQuery(f)).
 			text(f.App).int(before(f.Before)).key(f.JobID).text(f.Endpoint).int(int64(f.State)).int(limit(f.Limit)).id(f.JobID)

@@ -48,6 +48,7 @@ type Store struct {
 	ids     job.IDs
 	w       *writer
 	slots   chan struct{} // filled by each that reads
+	scans   chan struct{} // tokens of the readers that look at many rows
 	idle    chan *conn    // open, for the next that reads
 	emit    func(job.Change)
 	deleted map[string]bool // apps that take nothing more; the writer's
@@ -58,6 +59,10 @@ type Store struct {
 
 const readers = 4
 
+// scanners is how many of them may be looking for few rows among many, which takes long
+// where an app has much: there is always one for what somebody waits for.
+const scanners = 2
+
 // Open opens the store in the file at path, makes it where it is missing, brings
 // its schema up to date, and releases what a crash left claimed: what had begun
 // counts as interrupted.
@@ -65,7 +70,7 @@ func Open(ctx context.Context, path string, opt Options) (_ *Store, err error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	s := &Store{path: filepath.Clean(path), opt: opt, slots: make(chan struct{}, readers), idle: make(chan *conn, readers), emit: func(job.Change) {}, deleted: map[string]bool{}}
+	s := &Store{path: filepath.Clean(path), opt: opt, slots: make(chan struct{}, readers), scans: make(chan struct{}, scanners), idle: make(chan *conn, readers), emit: func(job.Change) {}, deleted: map[string]bool{}}
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("open store %s: %w", path, errors.Join(err, s.release()))
@@ -333,6 +338,18 @@ func (s *Store) read(ctx context.Context, f func(*conn) error) (err error) {
 	}
 	defer func() { err = errors.Join(err, c.bind("COMMIT").exec()) }()
 	return f(c)
+}
+
+// scanning waits for the turn of what may look at many rows. done ends it.
+func (s *Store) scanning(ctx context.Context) (done func(), err error) {
+	select {
+	case s.scans <- struct{}{}:
+		return func() { <-s.scans }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-s.w.quit:
+		return nil, errClosed
+	}
 }
 
 // reader takes a connection that is idle, or a new one: most stores need no four.

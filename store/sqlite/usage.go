@@ -46,6 +46,11 @@ const (
 
 // Usage implements job.Limiting.
 func (s *Store) Usage(ctx context.Context, app string) (u job.Usage, err error) {
+	done, err := s.scanning(ctx)
+	if err != nil {
+		return u, wrap(err, "count what an app has")
+	}
+	defer done()
 	err = s.read(ctx, func(c *conn) (err error) {
 		for sql, to := range map[string]*int64{jobsInFlight: &u.Jobs, storedBytes: &u.Bytes, `SELECT count(*) FROM endpoints WHERE app = ?1`: &u.Endpoints} {
 			b := c.bind(sql).text(app)

@@ -153,9 +153,10 @@ func entrySaysWhatHasChanged(w *world) {
 	w.endpoint("shop", "old", true)
 	e := w.readEndpoint("shop", w.endpoint("shop", "main", false).Name)
 	e.URL, e.Method, e.Default, e.Headers = "https://user:hunter2@new.example/path?key=hunter2", "PUT", true, map[string]string{"X-Api-Key": "hunter2"}
+	e.Ordered, e.OrderKey = true, "$request.body#/customer"
 	w.no(w.UpdateEndpoint(w.ctx, e))
 	got := w.audit(job.AuditFilter{})[0]
-	for _, want := range []string{"url from ", " to https://new.example", "method", "headers", "default", "default instead of old"} {
+	for _, want := range []string{"url from ", " to https://new.example", "method", "headers", "ordered", "order_key", "default", "default instead of old"} {
 		if !strings.Contains(got.Detail, want) {
 			w.t.Fatalf("%q does not say %q", got.Detail, want)
 		}
