@@ -233,8 +233,9 @@ func wantProblem(t *testing.T, err error, code string) {
 func TestWhyACallbackHasNotArrived(t *testing.T) {
 	t.Parallel()
 	g := setup(t, operation("relay", "POST /relay", ringback.Relay(), once))
-	s := newSwitchable(t)
-	accepted := g.call(t, client.Call{Path: "/relay", CallbackURL: s.url + "/bar?token=hush", Body: strings.NewReader("x")})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }))
+	defer s.Close()
+	accepted := g.call(t, client.Call{Path: "/relay", CallbackURL: s.URL + "/bar?token=hush", Body: strings.NewReader("x")})
 	c := g.settled(t, accepted.ID)
 	why, err := g.app.Why(t.Context(), c.ID)
 	if err != nil || why.Error == nil || why.Error.Class != "status_5xx" || why.Error.Status != 500 || len(why.Attempts) != 2 || why.Attempts[0].N != 2 || why.Do == "" {
