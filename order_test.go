@@ -15,7 +15,6 @@ import (
 	"github.com/ringback/ringback"
 	"github.com/ringback/ringback/client"
 	"github.com/ringback/ringback/job"
-	"github.com/ringback/ringback/sign"
 )
 
 // orderly is a receiver of an ordered endpoint: it refuses some messages at first, and
@@ -25,13 +24,12 @@ type orderly struct {
 	// refuse says whether the nth request about a message is refused.
 	refuse func(key string, number, n int) bool
 
-	mu     sync.Mutex
-	secret sign.Secret
-	under  map[string]bool  // a request of the key is under way
-	taken  map[string][]int // numbers, by key
-	asked  map[string]int
-	most   int // at once
-	wrong  []string
+	mu    sync.Mutex
+	under map[string]bool  // a request of the key is under way
+	taken map[string][]int // numbers, by key
+	asked map[string]int
+	most  int // at once
+	wrong []string
 }
 
 func newOrderly(t *testing.T, refuse func(key string, number, n int) bool) *orderly {
@@ -188,9 +186,9 @@ func TestPoisonMessageHoldsItsLineUntilItIsSkipped(t *testing.T) {
 	poison, next := g.order(t, "bad"), g.order(t, "bad")
 	g.order(t, "good")
 	eventually(t, "the other line goes on", func() bool { return r.count() == 1 })
-	head, behind := g.only(t, poison.ID), g.only(t, next.ID)
+	head := g.only(t, poison.ID)
 	eventually(t, "the first attempt is stored", func() bool { head = g.only(t, poison.ID); return head.Waiting == "backoff" })
-	behind = g.only(t, next.ID)
+	behind := g.only(t, next.ID)
 	if behind.Waiting != "order" || behind.WaitsFor != head.ID || behind.Sequence != 2 || behind.OrderKey != "bad" || !behind.NextAttemptAt.IsZero() {
 		t.Errorf("what waits is shown as %+v", behind)
 	}
