@@ -56,7 +56,7 @@ func newResults(set settings) *results {
 	r := &results{Date: time.Now().UTC().Truncate(time.Second), Quick: set.quick, Repeats: set.rounds, During: set.during.Seconds(),
 		Stored: 1_000_000, Unfinished: 100_000, Due: 500_000, Values: map[string][]float64{}}
 	if set.quick {
-		r.Stored, r.Unfinished, r.Due = 20_000, 10_000, 20_000
+		r.Stored, r.Unfinished, r.Due = 20_000, 10_000, 60_000
 	}
 	return r
 }
