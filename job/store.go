@@ -99,7 +99,7 @@ const (
 	AppChanged                 // an app, or a key or secret of it
 	EndpointChanged
 	PauseChanged   // it begins, or with To it is over
-	PauseForgotten // it does not count any more
+	PauseForgotten // it does not count any more, or its app was erased
 	BulkChanged    // made, got further, or ended; Bulk is set
 )
 

@@ -274,6 +274,46 @@ func (g *fakeGateway) manage() {
 			answer(w, 200, e)
 		}
 	})
+	g.HandleFunc("POST /v1/endpoints/{name}/enable", func(w http.ResponseWriter, r *http.Request) {
+		e := g.endpoints[r.PathValue("name")]
+		if e == nil {
+			problem(w, 404, "not_found", "")
+			return
+		}
+		var how client.EndpointEnable
+		read(r, &how)
+		e.Disabled = false
+		if how.Backlog == client.BacklogDiscard {
+			e.Method = "DISCARDED" // what was asked for, to be looked at
+		}
+		answer(w, 200, e)
+	})
+	paused := client.Page[client.Pause]{Data: []client.Pause{}}
+	g.HandleFunc("GET /v1/pauses", func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, paused) })
+	g.HandleFunc("POST /v1/pauses", func(w http.ResponseWriter, r *http.Request) {
+		var what client.PauseCreate
+		read(r, &what)
+		p := client.Pause{ID: fmt.Sprint("pause_", len(paused.Data)+1), Scope: "destination", App: "shop", Operation: what.Operation,
+			Endpoint: what.Endpoint, Origin: what.Origin, Since: at, By: "shop"}
+		switch {
+		case what.Everything:
+			p.Scope, p.App = "everything", ""
+		case what.Operation != "":
+			p.Scope, p.App = "operation", ""
+		}
+		paused.Data = append(paused.Data, p)
+		answer(w, 201, p)
+	})
+	g.HandleFunc("DELETE /v1/pauses/{id}", func(w http.ResponseWriter, r *http.Request) {
+		for i, p := range paused.Data {
+			if p.ID == r.PathValue("id") {
+				paused.Data = append(paused.Data[:i:i], paused.Data[i+1:]...)
+				answer(w, 200, p)
+				return
+			}
+		}
+		problem(w, 404, "not_found", "")
+	})
 	g.HandleFunc("POST /v1/endpoints/{name}/verify", func(w http.ResponseWriter, r *http.Request) {
 		e := g.endpoints[r.PathValue("name")]
 		if e == nil {

@@ -322,10 +322,7 @@ func (e *Executor) letGo(j *job.Job) {
 
 // run makes one attempt at a job and stores how it ended.
 func (e *Executor) run(ctx context.Context, j *job.Job, turn *window.Turn[*job.Job]) {
-	if j.State != job.Waiting && e.opt.Pauses.Operation(j.Operation) {
-		// It was in memory when the pause began: it keeps its place among the others.
-		e.letGo(j)
-		_ = e.handBack(ctx, j, j.DueAt)
+	if e.putBack(ctx, j) {
 		return
 	}
 	if op, known := e.ops[j.Operation]; known && op.instant {
@@ -396,6 +393,17 @@ func (e *Executor) run(ctx context.Context, j *job.Job, turn *window.Turn[*job.J
 	if told != nil {
 		told.done <- err
 	}
+}
+
+// putBack stores a job again whose operation was paused while it was in memory: it keeps
+// its place among the others. It is false for all others, and where a run goes on.
+func (e *Executor) putBack(ctx context.Context, j *job.Job) bool {
+	if j.State == job.Waiting || !e.opt.Pauses.Operation(j.Operation) {
+		return false
+	}
+	e.letGo(j)
+	_ = e.handBack(ctx, j, j.DueAt)
+	return true
 }
 
 // runInstantly is run without what only a run that lasts needs.

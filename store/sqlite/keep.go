@@ -284,8 +284,9 @@ func (s *Store) DeletedApps(ctx context.Context) ([]job.App, error) {
 // EraseApp implements job.Keeping.
 func (s *Store) EraseApp(ctx context.Context, name string, limit int) (unused []string, done bool, err error) {
 	var canceled []*job.Job
+	var pauses []job.Pause
 	err = s.write(ctx, func(c *conn) error {
-		unused, canceled, done = nil, nil, false
+		unused, canceled, pauses, done = nil, nil, nil, false
 		if !s.deleted[name] {
 			return job.ErrNotFound
 		}
@@ -307,14 +308,21 @@ func (s *Store) EraseApp(ctx context.Context, name string, limit int) (unused []
 					canceled = append(canceled, j)
 				}
 			}
-			if len(jobs) == 0 {
-				done, err = c.eraseRest(name, limit)
+			if len(jobs) > 0 {
+				return nil
 			}
+			if pauses, err = c.pauses(`WHERE app = ?`, func(b *binder) { b.text(name) }); err != nil {
+				return err
+			}
+			done, err = c.eraseRest(name, limit)
 			return err
 		})
 	}, func(emit func(job.Change)) {
 		for _, j := range canceled {
 			emit(job.Change{Kind: job.JobFinished, Job: j})
+		}
+		if done { // another app may get the name
+			forgetPauses(emit, pauses)
 		}
 	})
 	return unused, done, wrap(err, "erase app %s", name)

@@ -113,7 +113,7 @@ func disabledSince(before job.Endpoint, e *job.Endpoint) bool {
 }
 
 // SetFailing implements job.Outages.
-func (s *Store) SetFailing(ctx context.Context, app, name, url string, f job.Failing, event *job.Acceptance) error { //nolint:revive // an endpoint is named by two, and guarded by its URL
+func (s *Store) SetFailing(ctx context.Context, app, name, url string, f job.Failing, event *job.Acceptance) error {
 	var did happened
 	err := s.write(ctx, func(c *conn) error {
 		did = happened{}

@@ -158,10 +158,12 @@ func (s *Store) ForgetPauses(ctx context.Context, now time.Time) error {
 		return c.bind(`DELETE FROM pauses WHERE to_at IS NOT NULL AND to_at < coalesce((SELECT created_at FROM callbacks
 				WHERE key = (SELECT min(key) FROM callbacks INDEXED BY callbacks_due WHERE due_at IS NOT NULL)), ?)
 			RETURNING ` + pauseColumns).time(now).each(func(row *scanner) { gone = append(gone, scanPause(row)) })
-	}, func(emit func(job.Change)) {
-		for i := range gone {
-			emit(job.Change{Kind: job.PauseForgotten, App: gone[i].App, Pause: &gone[i]})
-		}
-	})
+	}, func(emit func(job.Change)) { forgetPauses(emit, gone) })
 	return wrap(err, "forget pauses")
+}
+
+func forgetPauses(emit func(job.Change), gone []job.Pause) {
+	for i := range gone {
+		emit(job.Change{Kind: job.PauseForgotten, App: gone[i].App, Pause: &gone[i]})
+	}
 }

@@ -14,6 +14,7 @@ var pauseTests = []test{
 	{"PauseIsRememberedAsLongAsItMayCount", pauseIsRemembered},
 	{"PausesOfAnAppAreBounded", pausesAreBounded},
 	{"PauseSurvives", pauseSurvives},
+	{"PausesOfAnErasedAppAreForgotten", erasedPauses},
 }
 
 func (w *world) pauses() []job.Pause {
@@ -138,6 +139,36 @@ func pausesAreBounded(w *world) {
 	w.is(err, job.ErrTooMany)
 	w.pause(job.Pause{App: "bank", Origin: "https://my.server"})
 	w.pause(job.Pause{})
+}
+
+func erasedPauses(w *world) {
+	w.app("shop")
+	w.app("bank")
+	e := w.endpoint("shop", "main", false)
+	w.disable(e, nil)
+	w.pause(job.Pause{App: "shop", Endpoint: "main"})
+	other := w.pause(job.Pause{App: "bank", Origin: "https://my.server"})
+	want := map[int64]bool{}
+	for _, p := range w.pauses() {
+		if p.App == "shop" {
+			want[p.ID] = true
+		}
+	}
+	w.no(w.DeleteApp(w.ctx, "shop", w.now()))
+	w.announced()
+	for done := false; !done; {
+		var err error
+		_, done, err = w.EraseApp(w.ctx, "shop", 10)
+		w.no(err)
+	}
+	forgotten := map[int64]bool{}
+	for _, c := range w.announced() {
+		if c.Kind == job.PauseForgotten {
+			forgotten[c.Pause.ID] = true
+		}
+	}
+	w.equal("forgotten", forgotten, want)
+	w.equal("pauses", w.pauses(), []job.Pause{other})
 }
 
 func pauseSurvives(w *world) {
