@@ -55,12 +55,7 @@ func (w *Window[T]) pickDue() (g *group[T], n int, wait time.Duration, open bool
 		}
 	}
 	soon(w.release(now))
-	for len(w.due) > 0 && !w.due[0].next.After(now) {
-		first := w.due[0]
-		heap.Pop(&w.due)
-		first.isOverdue = true
-		w.overdue.add(&first.share.overdue, first)
-	}
+	w.comeDue(now)
 	if len(w.due) > 0 {
 		soon(w.due[0].next)
 	}
@@ -76,6 +71,16 @@ func (w *Window[T]) pickDue() (g *group[T], n int, wait time.Duration, open bool
 		soon(w.due[0].next) // one that rests may have come
 	}
 	return nil, 0, wait, true
+}
+
+// comeDue puts in line what was due later and is so now.
+func (w *Window[T]) comeDue(now time.Time) {
+	for len(w.due) > 0 && !w.due[0].next.After(now) {
+		g := w.due[0]
+		heap.Pop(&w.due)
+		g.isOverdue = true
+		w.overdue.add(&g.share.overdue, g)
+	}
 }
 
 // pickOverdue takes the next overdue group that has room.

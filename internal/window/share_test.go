@@ -229,3 +229,46 @@ func TestMoreGroupsThanThereMayBeAreFoundAgain(t *testing.T) {
 		}
 	})
 }
+
+func TestALookFindsEverythingHoweverManyPagesItTakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{items: map[string][]item{}}
+		var mu sync.Mutex
+		ran, paused := 0, true
+		w := New(Options[item]{MaxItems: 50, MaxGroupItems: 10, MaxBytes: 1 << 20, Workers: 10, Flow: limit(2),
+			Load: d.load, Size: func(item) int64 { return 1 }, Now: time.Now,
+			Groups: func(ctx context.Context, after Key, limit int) ([]Due, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				if paused {
+					return nil, nil
+				}
+				return d.groups(ctx, after, limit)
+			},
+			Run: func(_ context.Context, it item, _ *Turn[item]) {
+				mu.Lock()
+				defer mu.Unlock()
+				ran++
+			}})
+		const n = 3*sweepBatch + 1
+		for i := range n {
+			g := fmt.Sprintf("a/%04d", i)
+			d.items[g] = append(d.items[g], item{group: g, at: time.Now()})
+		}
+		if err := w.Open(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { w.Close(context.Background()) })
+		mu.Lock()
+		paused = false
+		mu.Unlock()
+		w.Look()
+		<-time.After(time.Minute)
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		if ran != n {
+			t.Errorf("%d of %d ran", ran, n)
+		}
+	})
+}

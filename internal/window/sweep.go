@@ -15,7 +15,7 @@ type sweep struct {
 	beyond time.Time         // when the first of those that are not known is due; zero: all are
 	rest   time.Time         // no pass begins before
 	busy   bool              // a page is being read
-	pass   bool              // one is under way
+	began  time.Time         // a time not after the beginning of the pass that is under way; zero: none is
 	after  Key               // the page's beginning
 	resume map[string]string // by share, where the last pass left it
 }
@@ -47,9 +47,13 @@ func (s *sweep) missed(at time.Time) bool {
 	return false
 }
 
-// at is when there is something to do; zero: never.
+// at is when there is something to do; zero: never. A pass goes on to its end, whatever
+// it has found so far.
 func (s *sweep) at() time.Time {
-	if s.pass || s.beyond.IsZero() || s.beyond.After(s.rest) {
+	switch {
+	case !s.began.IsZero():
+		return s.began
+	case s.beyond.IsZero(), s.beyond.After(s.rest):
 		return s.beyond
 	}
 	return s.rest
@@ -61,7 +65,12 @@ func (w *Window[T]) mayKnow(share string, at time.Time) bool {
 	if w.opt.Groups == nil || w.roomFor(share) {
 		return true
 	}
-	if at.After(w.opt.Now()) || len(w.due) < w.opt.MaxGroups/4 {
+	now := w.opt.Now()
+	if at.After(now) {
+		return false
+	}
+	w.comeDue(now) // what is due now is not forgotten, though no loader has seen it yet
+	if len(w.due) < w.opt.MaxGroups/4 {
 		return false
 	}
 	w.forgetLater()
@@ -118,8 +127,8 @@ func (w *Window[T]) sweeps() bool {
 func (w *Window[T]) sweepPage(ctx context.Context) (more bool, err error) {
 	s := &w.sweep
 	w.mu.Lock()
-	if !s.pass {
-		s.pass, s.after, s.beyond = true, Key{}, time.Time{}
+	if s.began.IsZero() {
+		s.began, s.after, s.beyond = s.beyond, Key{}, time.Time{}
 	}
 	after := s.after
 	w.mu.Unlock()
@@ -130,11 +139,11 @@ func (w *Window[T]) sweepPage(ctx context.Context) (more bool, err error) {
 	now := w.opt.Now()
 	switch {
 	case err != nil: // it begins again; what was read before is known
-		s.pass, s.rest = false, now.Add(retryLoad)
+		s.began, s.rest = time.Time{}, now.Add(retryLoad)
 		s.missed(now)
 		return false, err
 	case len(page) == 0:
-		s.pass, s.rest = false, now.Add(sweepRest)
+		s.began, s.rest = time.Time{}, now.Add(sweepRest)
 		return false, nil
 	}
 	for _, d := range page {
