@@ -28,6 +28,7 @@ func oweInLine(t testing.TB, s *Store, key string) *job.Callback {
 
 // useLines uses all that is about lines.
 func useLines(ctx context.Context, t *testing.T, s *Store) error {
+	t.Helper()
 	now := time.Now()
 	first, second, third := oweInLine(t, s, "7"), oweInLine(t, s, "7"), oweInLine(t, s, "7")
 	due, _, err := s.ClaimCallbacks(ctx, first.Lane(), now.Add(time.Hour), 10)

@@ -5,33 +5,42 @@ import (
 	"time"
 )
 
-// Purge implements job.Janitor.
+// over selects jobs that were at their end, with all their callbacks, before ?2.
+const over = `SELECT j.key, r.body_ref, s.body_ref FROM jobs j JOIN requests r ON r.key = j.key LEFT JOIN results s ON s.key = j.key
+	WHERE j.finished_at > 0 AND j.finished_at < ?2
+	  AND NOT EXISTS (SELECT 1 FROM callbacks c WHERE c.job = j.key AND (c.state = 1 OR c.settled_at >= ?2))`
+
+// Purge implements job.Janitor. What it is about is looked for by a reader: there may be any
+// number of older jobs that wait for their time.
 func (s *Store) Purge(ctx context.Context, before, keysBefore time.Time, limit int) (n int, bodies []string, err error) {
+	var keys []int64
+	err = s.read(ctx, func(c *conn) error {
+		// A job that is over has, at the latest, the key of its end: older keys only.
+		return c.bind(over + ` AND j.key < ?1 ORDER BY j.key LIMIT ?3`).int(millis(before) << 15).time(before).int(int64(limit)).
+			each(func(row *scanner) { keys = append(keys, row.int()) })
+	})
+	if err != nil {
+		return 0, nil, wrap(err, "purge")
+	}
 	err = s.write(ctx, func(c *conn) error {
 		n, bodies = 0, nil
-		var keys []int64
-		// A job that is over has, at the latest, the key of its end: older keys only.
-		err := c.bind(`SELECT j.key, r.body_ref, s.body_ref FROM jobs j JOIN requests r ON r.key = j.key LEFT JOIN results s ON s.key = j.key
-			WHERE j.key < ?1 AND j.finished_at > 0 AND j.finished_at < ?2
-			  AND NOT EXISTS (SELECT 1 FROM callbacks c WHERE c.job = j.key AND (c.state = 1 OR c.settled_at >= ?2))
-			ORDER BY j.key LIMIT ?3`).int(millis(before) << 15).time(before).int(int64(limit)).
-			each(func(row *scanner) {
-				keys = append(keys, row.int())
+		for _, key := range keys {
+			still := false
+			err := c.bind(over + ` AND j.key = ?1`).int(key).time(before).each(func(row *scanner) {
+				still = row.int() == key
 				for range 2 {
 					if ref := row.text(); ref != "" {
 						bodies = append(bodies, ref)
 					}
 				}
 			})
-		if err != nil {
-			return err
-		}
-		for _, key := range keys {
-			if err := c.deleteJob(key); err != nil {
+			if err == nil && still { // nobody has had a callback sent again meanwhile
+				n, err = n+1, c.deleteJob(key)
+			}
+			if err != nil {
 				return err
 			}
 		}
-		n = len(keys)
 		if err := c.purgeSequences(before, limit); err != nil {
 			return err
 		}
