@@ -127,7 +127,7 @@ func (ls *lanes) make(k window.Key, now time.Time) *lane {
 		young := make(map[window.Key]*lane)
 		for k, l := range ls.old {
 			// Even so no more than there may be.
-			if len(young) < maxLanes/4 && (l.running > 0 || l.until(now).After(now)) {
+			if len(young) < maxLanes/4 && (l.running > 0 || l.until(now).After(now) || l.nextBy.After(now)) {
 				young[k] = l
 			}
 		}

@@ -173,7 +173,7 @@ func TestARateSpreadsWhatBegins(t *testing.T) {
 			t.Fatalf("%s: %v, %v", text, r, err)
 		}
 		e := job.Endpoint{Name: "main", URL: "https://my.server/x", Rate: r}
-		b.places.apps["shop"] = map[string]*place{"main": {lane: b.places.laneOfEndpoint(&e)}}
+		b.places.settings[b.k] = b.places.laneOfEndpoint(&e)
 		began := 0
 		for end := b.at.Add(10 * time.Second); b.at.Before(end); {
 			if until := b.begin(b.k); until.IsZero() {

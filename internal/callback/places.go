@@ -2,6 +2,7 @@ package callback
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -43,13 +44,17 @@ type places struct {
 	mu      *sync.Mutex
 	apps    map[string]map[string]*place // by app and endpoint; "" for its URLs
 	version map[string]int               // of an app: counts its changes
+	// settings are those of endpoints' lanes, as they were read last: a change must not
+	// leave a lane without them until an attempt has read them again.
+	settings map[window.Key]laneSettings
 }
 
 // maxPlacesApps bounds the memory of places: above it, all are read again.
 const maxPlacesApps = 4096
 
 func newPlaces(opt Options) places {
-	return places{opt: opt, tokens: newTokenSources(opt), mu: &sync.Mutex{}, apps: map[string]map[string]*place{}, version: map[string]int{}}
+	return places{opt: opt, tokens: newTokenSources(opt), mu: &sync.Mutex{}, apps: map[string]map[string]*place{}, version: map[string]int{},
+		settings: map[window.Key]laneSettings{}}
 }
 
 func (p places) forget(app string) {
@@ -161,6 +166,11 @@ func (p places) get(ctx context.Context, app, name string, read func(ctx context
 	// What is owed must not depend on who waits for it.
 	pl, err := read(context.WithoutCancel(ctx), app, name)
 	if err != nil {
+		if errors.Is(err, job.ErrNotFound) {
+			p.mu.Lock()
+			delete(p.settings, window.Key{Share: app, Name: name})
+			p.mu.Unlock()
+		}
 		return nil, err
 	}
 	p.mu.Lock()
@@ -175,6 +185,12 @@ func (p places) get(ctx context.Context, app, name string, read func(ctx context
 		p.apps[app] = map[string]*place{}
 	}
 	p.apps[app][name] = pl
+	if name != "" {
+		if len(p.settings) >= maxLanes {
+			clear(p.settings)
+		}
+		p.settings[window.Key{Share: app, Name: name}] = pl.lane
+	}
 	return pl, nil
 }
 
@@ -276,10 +292,7 @@ func (p places) lane(k window.Key) laneSettings {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if pl := p.apps[k.Share][k.Name]; pl != nil {
-		return pl.lane
-	}
-	return laneSettings{}
+	return p.settings[k]
 }
 
 // laneOfEndpoint is what an endpoint, and its receiver's handshake, say of its lane.
