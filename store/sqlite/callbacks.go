@@ -70,27 +70,34 @@ func (s *Store) ClaimCallbacks(ctx context.Context, lane string, now time.Time, 
 	if err != nil {
 		return nil, time.Time{}, fmt.Errorf("claim callbacks: %w", err)
 	}
+	// All in one read: who waits for a load is to wait for one turn at a reader.
 	ctx = context.WithoutCancel(ctx)
-	for i := range due {
-		if due[i].Job, err = s.WholeJob(ctx, "", due[i].Callback.JobID); err == nil && more[i] {
-			err = s.readCallbackBody(ctx, due[i].Callback)
+	read := 0
+	err = s.read(ctx, func(c *conn) error {
+		for i := range due {
+			if due[i].Job, err = c.job("", due[i].Callback.JobID, true); err == nil && more[i] {
+				err = c.readCallbackBody(due[i].Callback)
+			}
+			if err != nil {
+				return fmt.Errorf("read %s: %w", due[i].Callback.JobID.Job(), err)
+			}
+			read++
 		}
-		if err != nil {
-			err = errors.Join(err, s.putBack(ctx, `UPDATE callbacks SET due_at = ?2 WHERE key = ?1 AND due_at = 0`, callbackIDs(due[i:]), now))
-			return due[:i], next, fmt.Errorf("claim callbacks: %w", err)
-		}
+		return nil
+	})
+	if err != nil {
+		err = errors.Join(err, s.putBack(ctx, `UPDATE callbacks SET due_at = ?2 WHERE key = ?1 AND due_at = 0`, callbackIDs(due[read:]), now))
+		return due[:read], next, fmt.Errorf("claim callbacks: %w", err)
 	}
 	return due, next, nil
 }
 
 // readCallbackBody adds to a callback what its row in callback_bodies holds.
-func (s *Store) readCallbackBody(ctx context.Context, cb *job.Callback) error {
-	return s.read(ctx, func(c *conn) error {
-		return c.bind(`SELECT link, content_type, body, data FROM callback_bodies WHERE key = ?`).key(cb.ID).
-			each(func(row *scanner) {
-				cb.Link, cb.ContentType, cb.Body, cb.Data = row.text(), row.text(), row.blob(), row.blob()
-			})
-	})
+func (c *conn) readCallbackBody(cb *job.Callback) error {
+	return c.bind(`SELECT link, content_type, body, data FROM callback_bodies WHERE key = ?`).key(cb.ID).
+		each(func(row *scanner) {
+			cb.Link, cb.ContentType, cb.Body, cb.Data = row.text(), row.text(), row.blob(), row.blob()
+		})
 }
 
 func callbackIDs(due []job.Delivery) (ids []job.ID) {

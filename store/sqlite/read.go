@@ -45,39 +45,43 @@ func (s *Store) WholeJob(ctx context.Context, app string, id job.ID) (*job.Job, 
 	return s.job(ctx, app, id, true)
 }
 
-func (s *Store) job(ctx context.Context, app string, id job.ID, bodies bool) (*job.Job, error) {
-	var j *job.Job
-	err := s.read(ctx, func(c *conn) error {
-		err := c.bind(`SELECT ` + jobColumns + `, ` + requestColumns + `, iif(?4, r.body, NULL)
-			FROM jobs j JOIN requests r ON r.key = j.key WHERE j.key = ?1 AND j.id = ?2 AND (?3 = '' OR j.app = ?3)`).
-			key(id).id(id).text(app).bool(bodies).
-			each(func(row *scanner) {
-				j = scanJob(row)
-				scanRequest(row, j)
-				j.Request.Body.Inline = row.blob()
-			})
-		if err == nil && j != nil && j.State == job.Waiting {
-			return c.bind(`SELECT started_at, until, token, location, polls FROM waits WHERE key = ?`).key(id).
-				each(func(row *scanner) {
-					j.Wait = &job.Wait{StartedAt: row.time(), Until: row.time(), Token: row.blob(), Location: row.text(), Polls: int(row.int())}
-				})
-		}
-		if err != nil || j == nil || j.Result == nil || j.Result.Echo {
-			return err
-		}
-		return c.bind(`SELECT header, body_size, body_ref, iif(?2, body, NULL) FROM results WHERE key = ?1`).key(id).bool(bodies).
-			each(func(row *scanner) {
-				j.Result.Header = decodeHeader(row.text())
-				j.Result.Body = job.Body{Size: row.int(), Ref: row.text(), Inline: row.blob()}
-			})
+func (s *Store) job(ctx context.Context, app string, id job.ID, bodies bool) (j *job.Job, err error) {
+	err = s.read(ctx, func(c *conn) error {
+		j, err = c.job(app, id, bodies)
+		return err
 	})
-	if err == nil && j == nil {
-		err = job.ErrNotFound
-	}
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", id.Job(), err)
 	}
 	return j, nil
+}
+
+func (c *conn) job(app string, id job.ID, bodies bool) (j *job.Job, err error) {
+	err = c.bind(`SELECT ` + jobColumns + `, ` + requestColumns + `, iif(?4, r.body, NULL)
+		FROM jobs j JOIN requests r ON r.key = j.key WHERE j.key = ?1 AND j.id = ?2 AND (?3 = '' OR j.app = ?3)`).
+		key(id).id(id).text(app).bool(bodies).
+		each(func(row *scanner) {
+			j = scanJob(row)
+			scanRequest(row, j)
+			j.Request.Body.Inline = row.blob()
+		})
+	switch {
+	case err != nil:
+	case j == nil:
+		err = job.ErrNotFound
+	case j.State == job.Waiting:
+		err = c.bind(`SELECT started_at, until, token, location, polls FROM waits WHERE key = ?`).key(id).
+			each(func(row *scanner) {
+				j.Wait = &job.Wait{StartedAt: row.time(), Until: row.time(), Token: row.blob(), Location: row.text(), Polls: int(row.int())}
+			})
+	case j.Result != nil && !j.Result.Echo:
+		err = c.bind(`SELECT header, body_size, body_ref, iif(?2, body, NULL) FROM results WHERE key = ?1`).key(id).bool(bodies).
+			each(func(row *scanner) {
+				j.Result.Header = decodeHeader(row.text())
+				j.Result.Body = job.Body{Size: row.int(), Ref: row.text(), Inline: row.blob()}
+			})
+	}
+	return j, err
 }
 
 // before is the key that a page of a list begins below.
