@@ -24,7 +24,7 @@ func (w *Window[T]) load() {
 			if err != nil && w.opt.Failed != nil {
 				w.opt.Failed(g.key, err)
 			}
-			w.loaded(g, items, next, err)
+			w.loaded(g, n, items, next, err)
 		case w.sweeps():
 			if _, err := w.sweepPage(w.ctx); err != nil && w.opt.Failed != nil && w.ctx.Err() == nil {
 				w.opt.Failed(Key{}, err)
@@ -106,7 +106,9 @@ func (w *Window[T]) pickOverdue(now time.Time) (g *group[T], n int) {
 		}
 		g.loading = true
 		g.next = time.Time{}
-		return g, max(n, 1)
+		n = max(n, 1)
+		w.hold(g, n) // other loaders choose before this one has ended
+		return g, n
 	}
 	return nil, 0
 }
@@ -127,14 +129,18 @@ func (w *Window[T]) mayLoad(s *share[T]) bool {
 	return s.items == 0 || w.left(s) > 0 && s.bytes < spare*(w.opt.MaxBytes-w.bytes)
 }
 
-func (w *Window[T]) loaded(g *group[T], items []T, next time.Time, err error) {
+// loaded takes in what a load has brought, and gives back what it had no use for of the
+// places that were held for it.
+func (w *Window[T]) loaded(g *group[T], held int, items []T, next time.Time, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	g.loading = false
+	w.hold(g, -held)
 	for _, item := range items {
 		w.occupy(g, w.opt.Size(item))
 		g.queue.push(item)
 	}
+	w.freed(g.share, held-len(items))
 	if err != nil {
 		next = w.opt.Now().Add(retryLoad)
 	}

@@ -53,7 +53,7 @@ func TestNoShareTakesTheLastPlaceOrSlot(t *testing.T) {
 		}
 		synctest.Wait()
 		items, running, _ := w.Counts()
-		if running < 18 || running > 21 || items < 190 || items > 200+loaders*40 {
+		if running < 18 || running > 21 || items < 190 || items > 200+loadBatch {
 			t.Errorf("a share alone has %d slots and %d places", running, items)
 		}
 		if !w.Reserve(key("small/x"), 1) {
@@ -68,6 +68,78 @@ func TestNoShareTakesTheLastPlaceOrSlot(t *testing.T) {
 		synctest.Wait()
 		if items, running, bytes := w.Counts(); items != 0 || running != 0 || bytes != 0 || len(l.ran) != 2001 {
 			t.Errorf("in the end %d ran, left: %d, %d, %d", len(l.ran), items, running, bytes)
+		}
+	})
+}
+
+func TestLoadsHoldThePlacesTheyMayNeed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		w, d, l := setup(t, func(o *Options[item]) {
+			o.MaxItems = 40
+			o.Flow = limit(100)
+			load := o.Load
+			o.Load = func(ctx context.Context, k Key, limit int) ([]item, time.Time, error) {
+				<-gate
+				return load(ctx, k, limit)
+			}
+		})
+		for n := range 10 {
+			d.store(w, item{group: fmt.Sprintf("%d/x", n), at: time.Now()})
+		}
+		synctest.Wait()
+		if items, _, _ := w.Counts(); items != 40 {
+			t.Errorf("%d places are held", items)
+		}
+		if w.Reserve(key("new/x"), 1) {
+			t.Error("a place that is held was given away")
+		}
+		// Each brings one item, and so makes room for others.
+		close(gate)
+		synctest.Wait()
+		if items, _, bytes := w.Counts(); items != 0 || bytes != 0 || len(l.ran) != 10 || len(w.groups) != 0 {
+			t.Errorf("%d ran, left: %d, %d, %d groups", len(l.ran), items, bytes, len(w.groups))
+		}
+	})
+}
+
+func TestGroupsFullForALoadGoOnWhenItBringsLess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		w, d, _ := setup(t, func(o *Options[item]) {
+			o.MaxItems = 28
+			o.Flow = limit(3)
+			load := o.Load
+			o.Load = func(ctx context.Context, k Key, limit int) ([]item, time.Time, error) {
+				if k.Name == "y" {
+					<-gate
+				}
+				return load(ctx, k, limit)
+			}
+		})
+		for range 5 {
+			if !w.Reserve(key("s/x"), 1) {
+				t.Fatal("no place")
+			}
+		}
+		d.items["s/x"] = []item{{group: "s/x"}}
+		w.Due(key("s/y"), time.Time{})
+		synctest.Wait() // its load holds 12 places, and leaves 5 to the share
+		w.Due(key("s/x"), time.Time{})
+		synctest.Wait()
+		if n := w.shares["s"].full.len(); n != 1 || d.loads != 0 {
+			t.Fatalf("%d groups are full after %d loads", n, d.loads)
+		}
+		close(gate) // brings nothing
+		synctest.Wait()
+		if d.loads != 2 || len(d.items["s/x"]) != 0 {
+			t.Errorf("%d loads, %d items are left on disk", d.loads, len(d.items["s/x"]))
+		}
+		for range 5 {
+			w.Release(key("s/x"), 1)
+		}
+		if items, _, bytes := w.Counts(); items != 0 || bytes != 0 || len(w.groups) != 0 || len(w.shares) != 0 {
+			t.Errorf("left: %d, %d, %d groups, %d shares", items, bytes, len(w.groups), len(w.shares))
 		}
 	})
 }

@@ -37,7 +37,7 @@ type Flow struct {
 // Options configure a Window. Load, Run, Size, Flow and Now are required, and with
 // caps CapLimit.
 type Options[T any] struct {
-	MaxItems      int   // in memory at once: reserved, queued and running
+	MaxItems      int   // in memory at once: reserved, queued, running, and being loaded
 	MaxGroupItems int   // of one group
 	MaxBytes      int64 // of all items together; one item always fits an empty window
 	MaxGroups     int   // known at once, beside those with items in memory; 32768
@@ -127,7 +127,7 @@ type group[T any] struct {
 	flow      Flow // as it was told last
 	queue     fifo[T]
 	back      []*Turn[T] // those that gave their turn away, and want it again
-	items     int        // reserved, queued and running
+	items     int        // reserved, queued, running, and being loaded
 	running   int
 	isReady   bool         // among the ready ones, or at a cap, or held
 	woke      *capacity[T] // whose free slot made it ready
@@ -268,11 +268,16 @@ func (w *Window[T]) places(g *group[T]) int {
 }
 
 func (w *Window[T]) occupy(g *group[T], bytes int64) {
-	g.items++
-	g.share.items++
+	w.hold(g, 1)
 	g.share.bytes += bytes
-	w.items++
 	w.bytes += bytes
+}
+
+// hold takes places of items whose size is not known, or that have left.
+func (w *Window[T]) hold(g *group[T], places int) {
+	g.items += places
+	g.share.items += places
+	w.items += places
 }
 
 // Release gives back a place whose work was not stored.
@@ -284,12 +289,19 @@ func (w *Window[T]) Release(key Key, bytes int64) {
 
 func (w *Window[T]) vacate(g *group[T], bytes int64) {
 	s := g.share
-	g.items--
-	s.items--
+	w.hold(g, -1)
 	s.bytes -= bytes
-	w.items--
 	w.bytes -= bytes
-	for n := s.full.len(); n > 0; n-- {
+	w.freed(s, 1)
+	w.forget(g)
+}
+
+// freed puts in line groups that have room again, after so many places of their share
+// were given back, and wakes a loader that found none.
+func (w *Window[T]) freed(s *share[T], places int) {
+	// While the share has items, those will leave and look at further groups.
+	for n := s.full.len(); n > 0 && (places > 0 || s.items == 0); n-- {
+		places--
 		f, _ := s.full.pop()
 		if w.isFull(f) {
 			s.full.push(f)
@@ -297,15 +309,11 @@ func (w *Window[T]) vacate(g *group[T], bytes int64) {
 			w.overdue.add(&s.overdue, f)
 			w.starved = true
 		}
-		if s.items > 0 {
-			break // those that are left will vacate places, too
-		}
 	}
 	if w.starved {
 		w.starved = false
 		w.signal()
 	}
-	w.forget(g)
 }
 
 // Start hands over work that has a place. It does not block.
