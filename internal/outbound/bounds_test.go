@@ -139,8 +139,8 @@ var stalledHandshake = "\x16\x03\x03\x3f\xff" + "\x02\x00\xff\xff" + strings.Rep
 func TestAThousandHostileReceiversCostLittleMemory(t *testing.T) {
 	kinds := stalls()
 	for i := range kinds {
-		// With the race detector the dearest, a stalled handshake, takes 80 KiB.
-		if grown := weigh(t, kinds[i:i+1], 200); grown > 200*100<<10 {
+		// The dearest, a stalled handshake, takes 70 KiB, and 80 with the race detector.
+		if grown := weigh(t, kinds[i:i+1], 200); grown > 200*128<<10 {
 			t.Errorf("kind %d: an attempt takes %d KiB", i, grown/200>>10)
 		}
 	}
