@@ -56,9 +56,6 @@ func (w *Window[T]) pickDue() (g *group[T], n int, wait time.Duration, open bool
 	}
 	soon(w.release(now))
 	w.comeDue(now)
-	if len(w.due) > 0 {
-		soon(w.due[0].next)
-	}
 	if w.maySweep() {
 		soon(w.sweep.at())
 	}
@@ -68,7 +65,7 @@ func (w *Window[T]) pickDue() (g *group[T], n int, wait time.Duration, open bool
 	// Who vacates a place signals then.
 	w.starved = w.overdue.lines.len() > 0
 	if len(w.due) > 0 {
-		soon(w.due[0].next) // one that rests may have come
+		soon(w.due[0].next) // those that rest are there again
 	}
 	return nil, 0, wait, true
 }
